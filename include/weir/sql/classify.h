@@ -125,7 +125,6 @@ enum sql_flag {
         1u << 28,            /* lastval, currval, setseed: depends on, or changes, this very server session */
     SQL_NEXTVAL = 1u << 29,  /* nextval, setval */
     SQL_NOTIFIES = 1u << 30, /* NOTIFY, pg_notify */
-    SQL_POSITIONAL = 1u << 31, /* ORDER BY 1, GROUP BY 2 */
 };
 
 enum sql_isolation {
