@@ -645,7 +645,7 @@ static void place(struct server *server)
 
 /* ---- coming back --------------------------------------------------------------------------------------------------- */
 
-void pool_release(struct server *server)
+void pool_release(struct server *server, const char *reset)
 {
     struct pool_part *part = server->part;
     bool is_paused = registry_is_paused(part->pool->registry, part->pool->database);
@@ -658,9 +658,10 @@ void pool_release(struct server *server)
         pool_serve(part);
         return;
     }
-    bool wants_reset = part->settings.mode == POOL_MODE_SESSION || part->settings.reset_always;
-    if (wants_reset && part->settings.reset_query[0] != '\0') {
-        server_run(server, part->settings.reset_query, true);
+    if (reset == NULL && (part->settings.mode == POOL_MODE_SESSION || part->settings.reset_always))
+        reset = part->settings.reset_query;
+    if (reset != NULL && reset[0] != '\0') {
+        server_run(server, reset, true);
         return;
     }
     server_set_state(server, SERVER_IDLE);

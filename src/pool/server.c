@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "weir/pool/cancel.h"
 #include "weir/pool/login.h"
 #include "weir/pool/registry.h"
 #include "weir/util/clock.h"
@@ -121,6 +122,7 @@ static void destroy(struct server *server)
     list_remove(&part->servers[server->state], &server->node);
     atomic_store_explicit(&part->idle_count, (int)part->servers[SERVER_IDLE].count, memory_order_relaxed);
     registry_events(part->pool->registry)->on_free(server);
+    cancel_forget(server);
     login_free(server->login);
     free(server->baseline);
     conn_free(server->conn);
@@ -388,6 +390,7 @@ void server_connect(struct pool_part *part, int host)
         return;
     }
     server->part = part;
+    list_init(&server->cancels);
     server->host = host;
     server->state = SERVER_CONNECTING;
     server->id = registry_next_id(part->pool->registry);

@@ -104,8 +104,11 @@ bool pool_wait_for_welcome(struct pool_part *part, struct pool_waiter *waiter);
 void pool_stop_waiting(struct pool_waiter *waiter);
 bool pool_is_waiting(const struct pool_waiter *waiter);
 
-/* Gives a server back that is clean: nothing owed, no transaction. It goes to a reset, the next waiter, or idle. */
-void pool_release(struct server *server);
+/*
+ * Gives a server back that is clean: nothing owed, no transaction. It goes to a reset, the next waiter, or idle. `reset` is a query that
+ * must run first; NULL leaves that to the configuration.
+ */
+void pool_release(struct server *server, const char *reset);
 
 /* Serves waiters, opens connections; after anything that could have changed what is possible. */
 void pool_serve(struct pool_part *part);

@@ -47,7 +47,7 @@ struct server {
     struct server_login *login; /* while logging in */
     uint8_t key[SERVER_KEY_MAX]; /* as BackendKeyData gave it: process id, secret */
     uint8_t key_len;
-    uint8_t cancels;        /* cancel requests on their way; not released while there are any */
+    struct list cancels;    /* cancel requests on their way (pool/cancel); not released while there are any */
     bool close_needed;      /* not to be handed out again */
     const char *close_reason;
     char version[24]; /* server_version */
@@ -74,6 +74,8 @@ struct server_events {
     void (*on_lost)(void *owner, struct server *server, const char *reason);
     /* Releases what the owner's layer keeps in the server (profile, statements). Any state. */
     void (*on_free)(struct server *server);
+    /* The last of its cancel requests has arrived, or failed. Leased servers only. */
+    void (*on_cancelled)(void *owner, struct server *server);
     /* The reset query has run: profile, statements and the like are as after login. */
     void (*on_reset)(struct server *server);
     /* A waiter has got a server; or, for one who waits for a welcome, NULL. */
