@@ -12,20 +12,24 @@ enum { CANCEL_TIMEOUT_US = 10 * 1000 * 1000 };
 
 struct cancel {
     struct list_node node; /* server->cancels */
-    struct server *server; /* NULL: it is gone */
+    struct server *server;
     struct conn *conn;
     struct timer timer;
 };
 
+static void end(struct cancel *cancel)
+{
+    timer_stop(&cancel->timer);
+    conn_free(cancel->conn);
+    list_remove(&cancel->server->cancels, &cancel->node);
+    free(cancel);
+}
+
 static void finish(struct cancel *cancel)
 {
     struct server *server = cancel->server;
-    timer_stop(&cancel->timer);
-    conn_free(cancel->conn);
-    if (server != NULL)
-        list_remove(&server->cancels, &cancel->node);
-    free(cancel);
-    if (server != NULL && list_is_empty(&server->cancels) && server->state == SERVER_LEASED)
+    end(cancel);
+    if (list_is_empty(&server->cancels) && server->state == SERVER_LEASED)
         registry_events(server->part->pool->registry)->on_cancelled(server->owner, server);
 }
 
@@ -38,10 +42,6 @@ static size_t on_data(void *owner, struct slice data)
 static void on_connected(void *owner)
 {
     struct cancel *cancel = owner;
-    if (cancel->server == NULL) {
-        finish(cancel);
-        return;
-    }
     struct buf out = BUF_INIT;
     encode_cancel_request(&out, slice_make(cancel->server->key, cancel->server->key_len));
     conn_write(cancel->conn, out.data, out.len);
@@ -88,9 +88,6 @@ bool cancel_is_pending(const struct server *server)
 
 void cancel_forget(struct server *server)
 {
-    while (!list_is_empty(&server->cancels)) {
-        struct cancel *cancel = list_entry(list_first(&server->cancels), struct cancel, node);
-        list_remove(&server->cancels, &cancel->node);
-        cancel->server = NULL;
-    }
+    while (!list_is_empty(&server->cancels))
+        end(list_entry(list_first(&server->cancels), struct cancel, node));
 }

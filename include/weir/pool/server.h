@@ -18,7 +18,7 @@
 #include "weir/util/buf.h"
 
 struct profile;
-struct server_statements;
+struct statement_set;
 struct statement;
 struct server_login;
 
@@ -50,12 +50,13 @@ struct server {
     struct list cancels;    /* cancel requests on their way (pool/cancel); not released while there are any */
     bool close_needed;      /* not to be handed out again */
     const char *close_reason;
-    char version[24]; /* server_version */
+    char version[24];       /* server_version */
+    uint32_t schema_epoch;  /* of the plans it holds; see session_shared */
 
     /* Below: written by whoever leases it. */
     void *owner;
     struct profile *profile;               /* settings in force, counted; NULL: not known */
-    struct server_statements *statements;  /* prepared statements it holds; NULL: none yet */
+    struct statement_set *statements;      /* prepared statements it holds; NULL: none yet */
     struct statement *unnamed;             /* what its unnamed statement is, counted; NULL: not known */
     struct server_baseline *baseline;      /* what the baseline query said after login; NULL: not known */
 };

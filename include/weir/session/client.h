@@ -18,6 +18,7 @@
 #include "weir/session/session.h"
 #include "weir/track/pin.h"
 #include "weir/track/transaction.h"
+#include "weir/util/log.h"
 
 enum client_state {
     CLIENT_STARTUP,
@@ -64,11 +65,18 @@ struct client {
     bool is_ending : 1;           /* being closed; further events are not for it */
     bool is_counted : 1;          /* in shared->clients */
     bool is_user_counted : 1;     /* in the budgets of user and database */
-    bool is_readable : 1;         /* its texts may be parsed: standard_conforming_strings on, ASCII-safe encoding */
+    bool is_console_busy : 1;     /* a console command is being carried out */
+    bool is_cancelled : 1;        /* the query it waits with is to be answered with an error */
+    bool may_defer : 1;           /* its BEGIN is held back until a server is needed */
+    bool is_readable : 1;         /* standard_conforming_strings is on, and ... */
+    bool has_unsafe_encoding : 1; /* ... the encoding is one whose bytes a parser may misread: its texts are not parsed */
 };
 
 void client_set_state(struct client *client, enum client_state state);
 const char *client_state_name(const struct client *client);
+
+/* A new connection; NULL (fd closed) when memory is out. */
+struct client *client_new(struct session_worker *session, int fd, const struct address *peer, const struct address *local);
 
 /* The user, database and address for log lines: "C-0x…: db/user@addr:port"; valid until the next call on this thread. */
 const char *client_prefix(const struct client *client);
@@ -87,15 +95,34 @@ void client_write(struct client *client, struct slice bytes);
 size_t login_data(struct client *client, struct slice data);
 /* The welcome is there, or waiting for it has failed. */
 void login_welcome(struct client *client);
+/* A server for the check of its startup settings; NULL: the welcome has come. */
+void login_granted(struct client *client, struct server *server);
 /* The check of its startup settings has ended; `error` is an ErrorResponse, or empty. */
 void login_greeted(struct client *client, struct slice parameters, struct slice error);
 void client_login_free(struct client_login *login);
 
 /* route.c: messages of a client that is logged in. Returns the bytes that are done with. */
 size_t route_data(struct client *client, struct slice data);
+/* The server is made to hold the statement under its own name; false when the client has ended (memory). */
+bool route_ensure_statement(struct lease *lease, struct statement *statement);
+
+/* Takes what matters out of the configuration; at login and after a reload. */
+void client_configure(struct client *client);
 
 /* Timeouts that depend on what the client is doing now: started and stopped here, at changes of state. */
 void client_arm_idle(struct client *client);
+
+/* A ParameterStatus is on its way to the client: remembers what matters for reading its texts. */
+void client_note_parameter(struct client *client, struct slice name, struct slice value);
+
+/* May its texts be parsed? */
+static inline bool client_is_readable(const struct client *client)
+{
+    return client->is_readable && !client->has_unsafe_encoding;
+}
+
+/* console.c: a client of the administration console. */
+size_t console_data(struct client *client, struct slice data);
 
 /* ReadyForQuery status of a client without a server. */
 char client_status(const struct client *client);

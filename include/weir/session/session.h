@@ -58,7 +58,10 @@ struct session_worker {
     struct memo *memo;
     struct list clients;       /* all */
     struct client *by_key;     /* uthash: cancel keys */
-    struct outbox *outbox;     /* scratch of route */
+    struct outbox *outbox;     /* the write being gathered */
+    struct list dead_clients;  /* ended, not yet freed: somebody up the stack may still look at them */
+    struct list dead_leases;
+    int depth;                 /* callbacks on the stack */
     struct greeting greetings[GREETINGS];
     size_t greeting_next;
     struct counters counters;  /* of clients that belong to no pool (yet) */
@@ -77,6 +80,10 @@ void session_worker_free(struct session_worker *session);
 
 /* A new connection. Takes over `fd`. */
 void session_accept(struct session_worker *session, int fd, const struct address *peer, const struct address *local);
+
+/* Every callback of this layer runs between these two; what has ended is freed when the last one leaves. */
+void session_enter(struct session_worker *session);
+void session_leave(struct session_worker *session);
 
 /* Another configuration: pools are resolved anew, clients of databases that are gone are told so. */
 void session_configure(struct session_worker *session, struct config *config, struct userlist *users);
@@ -98,5 +105,7 @@ void session_console_reply(struct client *client, struct slice messages);
 
 /* A cancel request that came to any worker: cancels the client of this key, if it is this worker's. */
 void session_cancel_key(struct session_worker *session, const uint8_t key[8]);
+/* Tells every worker of it. Any thread. */
+void session_spread_cancel(struct session_worker *from, const uint8_t key[8]);
 
 #endif
