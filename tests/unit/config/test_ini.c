@@ -102,6 +102,21 @@ static void ends_circles_of_includes(void **state)
     struct buf problems = BUF_INIT;
     assert_null(parse(files, &problems));
     assert_non_null(strstr(buf_text(&problems), "main.ini:1: files include each other too deeply"));
+    /* Three includes in each of them would be 3^10 files. */
+    const char *thrice[] = {"main.ini", "%include main.ini\n%include main.ini\n%include main.ini\n", NULL};
+    buf_clear(&problems);
+    assert_null(parse(thrice, &problems));
+    assert_true(problems.len < 200);
+    /* And flat ones are counted. */
+    struct buf many = BUF_INIT;
+    for (int i = 0; i < 2000; i++)
+        buf_append_str(&many, "%include empty\n");
+    const char *flat[] = {"main.ini", buf_text(&many), "empty", "", NULL};
+    buf_clear(&problems);
+    assert_null(parse(flat, &problems));
+    assert_string_equal(buf_text(&problems),
+                        "main.ini:1000: too many files are included: \"%include empty\"\n");
+    buf_free(&many);
     buf_free(&problems);
 }
 
