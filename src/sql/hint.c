@@ -85,6 +85,10 @@ static void parse_comment(struct slice comment, struct hint *hint)
         return;
     struct slice rest = slice_from(body, prefix.len);
     struct hint read = *hint;
+    if (body.data[body.len - 1] == ',') {
+        hint->is_malformed = true;
+        return;
+    }
     do {
         if (!parse_pair(cut(&rest, ','), &read)) {
             hint->is_malformed = true;

@@ -308,74 +308,111 @@ static const uint8_t *special_end(const uint8_t *p, const uint8_t *end)
     return p == start ? p + 1 : p;
 }
 
-/* Words after which the tree is deeper for the rest of this bracket level, however the level goes on. */
-static bool is_nesting_word(struct slice word)
-{
-    return slice_equal_nocase(word, SLICE_LITERAL("case")) ||
-           slice_equal_nocase(word, SLICE_LITERAL("join")) ||
-           slice_equal_nocase(word, SLICE_LITERAL("union")) ||
-           slice_equal_nocase(word, SLICE_LITERAL("except")) ||
-           slice_equal_nocase(word, SLICE_LITERAL("intersect"));
-}
-
-/* The parser makes one flat list of what stands between these. */
-static bool is_flat_word(struct slice word)
-{
-    return slice_equal_nocase(word, SLICE_LITERAL("and")) || slice_equal_nocase(word, SLICE_LITERAL("or"));
-}
-
-/* One bracket level: how much deeper it is for good, and since the last separator. */
+/* One bracket level, or one CASE: how much deeper it is for good, and since the last separator. */
 struct level {
     uint32_t lasting;
     uint32_t passing;
+    bool is_case;
 };
 
-static void depth_word(struct level *level, struct slice word)
+struct depth {
+    struct level levels[LEX_DEPTH_LIMIT];
+    size_t at;
+    size_t outer; /* of all levels below `at`, with one each for itself */
+};
+
+static bool is_one_of(struct slice word, const char *const *words, size_t count)
 {
-    if (is_nesting_word(word))
+    for (size_t i = 0; i < count; i++) {
+        if (slice_equal_nocase(word, slice_str(words[i])))
+            return true;
+    }
+    return false;
+}
+
+static void depth_open(struct depth *d, bool is_case)
+{
+    struct level *level = &d->levels[d->at];
+    d->outer += level->lasting + level->passing + 1;
+    if (d->at + 1 < LEX_DEPTH_LIMIT)
+        d->levels[++d->at] = (struct level){0, 0, is_case};
+}
+
+static void depth_pop(struct depth *d)
+{
+    d->at--;
+    d->outer -= d->levels[d->at].lasting + d->levels[d->at].passing + 1;
+}
+
+/* A bracket also closes every CASE that somebody forgot to end inside it. */
+static void depth_close(struct depth *d)
+{
+    while (d->at > 0 && d->levels[d->at].is_case)
+        depth_pop(d);
+    if (d->at > 0)
+        depth_pop(d);
+}
+
+static void depth_word(struct depth *d, struct slice word)
+{
+    /* What stands before and after hangs side by side below them. */
+    static const char *const branching[] = {"join", "union", "except", "intersect"};
+    /* The parser makes one flat list of what stands between these. */
+    static const char *const flat[] = {"and", "or", "when", "then", "else"};
+    struct level *level = &d->levels[d->at];
+    if (is_one_of(word, branching, sizeof(branching) / sizeof(*branching))) {
         level->lasting++;
-    else if (is_flat_word(word))
         level->passing = 0;
-    else if (slice_equal_nocase(word, SLICE_LITERAL("end")) && level->lasting > 0)
-        level->lasting--;
-    else
+    } else if (is_one_of(word, flat, sizeof(flat) / sizeof(*flat))) {
+        level->passing = 0;
+    } else if (slice_equal_nocase(word, SLICE_LITERAL("case"))) {
+        depth_open(d, true);
+    } else if (level->is_case && slice_equal_nocase(word, SLICE_LITERAL("end"))) {
+        depth_pop(d);
+    } else {
         level->passing++;
+    }
+}
+
+static void depth_piece(struct depth *d, struct lexeme piece, bool is_after_point)
+{
+    uint8_t c = piece.start[0];
+    if (piece.kind == LEX_WORD && !is_after_point)
+        depth_word(d, slice_make(piece.start, piece.len));
+    else if (c == '(' || c == '[')
+        depth_open(d, false);
+    else if (c == ')' || c == ']')
+        depth_close(d);
+    else if (c == ',')
+        d->levels[d->at].passing = 0;
+    else if (c == ';')
+        d->levels[d->at] = (struct level){0, 0, false};
+    else
+        d->levels[d->at].passing++;
 }
 
 size_t lex_depth(struct slice text)
 {
-    struct level levels[LEX_DEPTH_LIMIT] = {{0, 0}};
-    size_t at = 0, outer = 0, deepest = 0; /* outer: all levels below `at`, one each for the bracket */
+    struct depth d;
+    d.levels[0] = (struct level){0, 0, false};
+    d.at = d.outer = 0;
+    size_t deepest = 0;
+    bool is_after_point = false; /* t.case and t.end are columns */
     struct lexer lexer = lex_start(text);
     for (;;) {
         struct lexeme piece = lex_next(&lexer);
-        struct level *level = &levels[at];
-        uint8_t c = piece.len > 0 ? piece.start[0] : 0;
         if (piece.kind == LEX_END)
             return deepest;
         if (piece.kind == LEX_SPACE || piece.kind == LEX_COMMENT)
             continue;
         if (piece.kind == LEX_SPECIAL) {
             lexer.at = special_end(piece.start, lexer.end);
-            level->passing++;
-        } else if (piece.kind == LEX_WORD) {
-            depth_word(level, slice_make(piece.start, piece.len));
-        } else if (c == '(' || c == '[') {
-            outer += level->lasting + level->passing + 1;
-            if (++at == LEX_DEPTH_LIMIT)
-                return LEX_DEPTH_LIMIT;
-            levels[at] = (struct level){0, 0};
-        } else if ((c == ')' || c == ']') && at > 0) {
-            at--;
-            outer -= levels[at].lasting + levels[at].passing + 1;
-        } else if (c == ',') {
-            level->passing = 0;
-        } else if (c == ';') {
-            *level = (struct level){0, 0};
+            d.levels[d.at].passing++;
         } else {
-            level->passing++;
+            depth_piece(&d, piece, is_after_point);
         }
-        size_t depth = outer + levels[at].lasting + levels[at].passing;
+        is_after_point = piece.kind == LEX_PUNCT && piece.start[0] == '.';
+        size_t depth = d.outer + d.levels[d.at].lasting + d.levels[d.at].passing;
         if (depth > deepest)
             deepest = depth;
         if (deepest >= LEX_DEPTH_LIMIT)

@@ -50,7 +50,7 @@ struct lexer lex_start(struct slice text);
 struct lexeme lex_next(struct lexer *lexer);
 
 /* Deeper than this nothing is parsed: a parse tree of this depth takes under 2 MB of stack in libpg_query. */
-#define LEX_DEPTH_LIMIT 1000
+#define LEX_DEPTH_LIMIT 500
 
 /*
  * An upper bound, quick and rough, of how deep the parse tree of a text can be, in brackets and operators; LEX_DEPTH_LIMIT
