@@ -1,0 +1,38 @@
+"""What the pooler under test can do. The suite is for Weir, but it speaks PgBouncer's configuration and
+console, so that the harness and every test of common ground can be proven on PgBouncer too:
+WEIR_BIN=/usr/sbin/pgbouncer. Tests of more than that say so by @pytest.mark.needs(...)."""
+
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+WEIR_BIN = Path(os.environ.get("WEIR_BIN") or ROOT / "build" / "weir").resolve()
+
+ALL = {
+    "profile",    # settings follow the session in transaction mode
+    "startup",    # any startup parameter is honoured
+    "pins",       # what cannot follow keeps the session on its server
+    "prepared",   # protocol-level prepared statements across servers
+    "cache",
+    "http",
+    "workers",
+    "hardened",   # owed ReadyForQuery are counted, limits of messages are checked
+    "check",      # --check FILE
+    "exact_errors",
+}
+
+
+def capabilities():
+    if "pgbouncer" in WEIR_BIN.name:
+        return set()
+    return ALL
+
+
+def is_sanitized():
+    """Whether the binary is a sanitizer build, by the runtime it links."""
+    try:
+        found = subprocess.run(["ldd", WEIR_BIN], capture_output=True, text=True).stdout
+    except OSError:
+        return False
+    return any(name in found for name in ("libasan", "libtsan", "libubsan"))
