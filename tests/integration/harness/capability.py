@@ -24,9 +24,16 @@ ALL = {
 
 
 def capabilities():
+    """WEIR_TEST_CAPABLE=profile,pins widens what another pooler is trusted with, to prove a test itself: PgBouncer in
+    session mode with a server for everyone (WEIR_TEST_OPTIONS) keeps what only a session must keep."""
     if "pgbouncer" in WEIR_BIN.name:
-        return set()
+        return set(filter(None, os.environ.get("WEIR_TEST_CAPABLE", "").split(",")))
     return ALL
+
+
+def forced_options():
+    """WEIR_TEST_OPTIONS="pool_mode=session default_pool_size=50": options that override those of every test."""
+    return dict(pair.split("=", 1) for pair in os.environ.get("WEIR_TEST_OPTIONS", "").split())
 
 
 def is_sanitized():

@@ -11,7 +11,7 @@ import urllib.request
 import psycopg
 
 from . import system
-from .capability import WEIR_BIN, capabilities
+from .capability import WEIR_BIN, capabilities, forced_options
 from .console import Console
 from .ini import render, render_userlist
 from .postgres import ROLES
@@ -45,7 +45,8 @@ class Pooler:
         self.log_path = self.directory / "log"
         self.port = system.free_port()
         self.databases = databases
-        self.options = {**DEFAULTS, "listen_port": self.port, "auth_file": self.userlist, **(options or {})}
+        self.options = {**DEFAULTS, "listen_port": self.port, "auth_file": self.userlist, **(options or {}),
+                        **forced_options()}
         self.http_port = None
         if "http" in capabilities() and "http_port" not in self.options:
             self.http_port = self.options["http_port"] = system.free_port()
