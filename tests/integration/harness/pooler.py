@@ -59,6 +59,7 @@ class Pooler:
         shutil.copy(binary, self.binary)
         self.process = None
         self.opened = []
+        self.prefix = []  # a command that starts the pooler, such as prlimit
 
     # configuration and process
 
@@ -75,7 +76,7 @@ class Pooler:
         with open(self.log_path, "ab") as log:
             system.give_to_account(self.log_path)
             self.process = subprocess.Popen(
-                [self.binary, *arguments, self.ini], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [*self.prefix, self.binary, *arguments, self.ini], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=self.environment, cwd=self.directory, start_new_session=True, **system.as_account())
         return self
 
