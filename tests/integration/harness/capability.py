@@ -31,6 +31,16 @@ def capabilities():
     return ALL
 
 
+OWN_KEYS = ("cache", "control_", "defer_begin", "http_", "workers", "pin", "pool_adaptive")
+
+
+def understood(values):
+    """The settings without those that only Weir knows, where the pooler under test is another."""
+    if "pgbouncer" not in WEIR_BIN.name or isinstance(values, str):
+        return values
+    return {key: value for key, value in values.items() if not key.startswith(OWN_KEYS)}
+
+
 def forced_options():
     """WEIR_TEST_OPTIONS="pool_mode=session default_pool_size=50": options that override those of every test."""
     return dict(pair.split("=", 1) for pair in os.environ.get("WEIR_TEST_OPTIONS", "").split())

@@ -11,7 +11,7 @@ import urllib.request
 import psycopg
 
 from . import system
-from .capability import WEIR_BIN, capabilities, forced_options
+from .capability import WEIR_BIN, capabilities, forced_options, understood
 from .console import Console
 from .ini import render, render_userlist
 from .postgres import ROLES
@@ -65,7 +65,9 @@ class Pooler:
 
     def write_config(self):
         self.options = {key: value for key, value in self.options.items() if value is not None}
-        self.ini.write_text(render(self.databases, self.options, self.users))
+        databases = {name: understood(values) for name, values in self.databases.items()}
+        users = {name: understood(values) for name, values in self.users.items()}
+        self.ini.write_text(render(databases, understood(self.options), users))
         self.userlist.write_text(render_userlist(self.passwords))
         for path in (self.ini, self.userlist):
             system.give_to_account(path)
