@@ -62,17 +62,17 @@ def test_p25_answers_are_postgresqls(deferring, database, name, protocol):
     script = SCRIPTS[name]
     if protocol != "simple":
         script = [s for s in script if ";" not in s.replace("$$", "").replace("'first';", "").replace("; END", "")]
+    script = [*script, "ROLLBACK"]
     if protocol == "pipelined":
         batches = [(b"".join(once(s) + SYNC for s in script), len(script))]
     elif protocol == "named":
-        batches = [(wire.parse(s, "n") + wire.bind(statement="n") + wire.describe() + wire.execute()
-                    + wire.close("S", "n") + SYNC, 1) for s in script]
+        batches = [(wire.close("S", "n") + wire.parse(s, "n") + wire.bind(statement="n") + wire.describe()
+                    + wire.execute() + SYNC, 1) for s in script]
     else:
         batches = [((query(s) if protocol == "simple" else once(s) + SYNC), 1) for s in script]
     with deferring.wire() as client:
-        assert_same(database, client, batches)
-        database.execute("TRUNCATE work")
-        assert_same(database, client, batches)
+        for _ in range(2):
+            assert_same(database, client, batches, reset="TRUNCATE work")
     with deferring.wire() as other:
         answer = other.query("SELECT now() = statement_timestamp()")
         assert answer.texts == [("t",)] and answer.statuses == "I"

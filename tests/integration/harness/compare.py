@@ -36,10 +36,15 @@ def play(client, batches):
     return seen
 
 
-def assert_same(database, client, batches, user="app"):
-    """Plays the batches directly and through `client`, and compares message by message."""
+def assert_same(database, client, batches, user="app", reset=None):
+    """Plays the batches directly and through `client`, and compares message by message; reset, a statement, puts the
+    data back before each."""
+    if reset:
+        database.execute(reset)
     with direct_wire(database, user) as direct:
         expected = play(direct, batches)
+    if reset:
+        database.execute(reset)
     found = play(client, batches)
     for number, (want, got) in enumerate(zip(expected, found)):
         assert got == want, f"batch {number}: PostgreSQL says {brief(want)}, the pooler {brief(got)}"
