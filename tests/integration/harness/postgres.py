@@ -103,6 +103,9 @@ class Postgres:
             for name, (password, encryption) in ROLES.items():
                 admin.execute(f"SET password_encryption = '{encryption}'")
                 admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+            admin.execute("CREATE DATABASE template_of_tests")
+        with self.connect("template_of_tests") as admin:
+            admin.execute("ALTER SCHEMA public OWNER TO app; GRANT ALL ON SCHEMA public TO PUBLIC")
         return self
 
     def stop(self, mode="fast"):
@@ -149,10 +152,8 @@ class Postgres:
         self._made += 1
         name = f"t{self._made}"
         with self.connect() as admin:
-            admin.execute(f"CREATE DATABASE {name} OWNER {owner}")
-        with self.connect(name) as admin:
-            admin.execute(f"ALTER SCHEMA public OWNER TO {owner}")
-            admin.execute("GRANT ALL ON SCHEMA public TO PUBLIC")
+            # Copying files is twenty times faster than writing them through the log.
+            admin.execute(f"CREATE DATABASE {name} OWNER {owner} TEMPLATE template_of_tests STRATEGY file_copy")
         return Database(self, name)
 
     def server_connections(self, dbname):
