@@ -29,6 +29,7 @@ struct ini_reader {
     const char *file;
     int line;
     int depth;
+    int files;
     bool is_bad;
 };
 
@@ -161,7 +162,14 @@ static void read_include(struct ini_reader *r, struct slice line)
         complain(r, "unknown directive, only %include FILE is known", line);
         return;
     }
+    if (r->files >= INI_MAX_FILES)
+        return; /* said once, or it would be said for every way through them */
+    if (++r->files == INI_MAX_FILES) {
+        complain(r, "too many files are included", line);
+        return;
+    }
     if (r->depth >= INI_MAX_DEPTH) {
+        r->files = INI_MAX_FILES;
         complain(r, "files include each other too deeply", line);
         return;
     }

@@ -19,7 +19,8 @@
 #include "weir/util/buf.h"
 #include "weir/util/error.h"
 
-#define INI_MAX_DEPTH 10 /* files that include files */
+#define INI_MAX_DEPTH 10   /* files that include files */
+#define INI_MAX_FILES 1000 /* included in all, repetitions counted */
 
 /* Appends the whole of `path` to `out`; false with a reason (without the path, which the caller adds). */
 typedef bool ini_read_fn(void *arg, const char *path, struct buf *out, struct error *error);

@@ -2,9 +2,10 @@
  * classify: what a query text is, what it touches, and what it does to its session, by libpg_query's parse
  * tree.
  *
- * The answer is a struct sql_class: immutable, atomically counted, one block of memory, usable on any thread.
+ * The answer is a struct sql_class: immutable, atomically counted, usable on any thread.
  * Whatever is not understood is said to be unknown, never guessed: see SQL_CLASS_UNKNOWN_CODE. Knows nothing
- * of catalogs: names are as written, views look like tables, triggers are not seen. Assumes
+ * of catalogs: names are as written, views look like tables, triggers and
+ * functions called as attributes (t.f) are not seen. Assumes
  * standard_conforming_strings = on. Costs 5 to 50 us; memo remembers the answers. Thread-safe (libpg_query
  * keeps its memory per thread).
  */
@@ -31,7 +32,7 @@
     X(UPDATE, "update")                                                                                      \
     X(DELETE, "delete")                                                                                      \
     X(MERGE, "merge")                                                                                        \
-    X(BEGIN, "begin")             /* and START TRANSACTION: isolation, is_plain_begin */                     \
+    X(BEGIN, "begin")             /* and START TRANSACTION: isolation, SQL_PLAIN_BEGIN */                     \
     X(COMMIT, "commit")           /* and END: SQL_CHAIN */                                                   \
     X(ROLLBACK, "rollback")       /* and ABORT: SQL_CHAIN */                                                 \
     X(SAVEPOINT, "savepoint")     /* name */                                                                 \
@@ -42,7 +43,7 @@
     X(ROLLBACK_PREPARED, "rollback prepared")                                                                \
     X(SET, "set") /* settings; SET, SET LOCAL, SET ROLE, SET SESSION AUTHORIZATION, RESET x */               \
     X(SET_TRANSACTION,                                                                                       \
-      "set transaction") /* isolation (SQL_ISOLATION_GIVEN); the rest only lasts the transaction */          \
+      "set transaction") /* isolation; the rest only lasts the transaction */          \
     X(RESET_ALL, "reset all")                                                                                \
     X(SHOW, "show") /* name */                                                                               \
     X(DISCARD_ALL, "discard all")                                                                            \
@@ -87,44 +88,42 @@ const char *sql_kind_name(enum sql_kind kind);
 
 /* Of one statement. */
 enum sql_flag {
-    SQL_WRITES = 1u << 0, /* changes rows, or may; of its `writes`, or unknown with SQL_WRITES_UNKNOWN */
-    SQL_WRITES_UNKNOWN = 1u << 1, /* the set of written relations cannot be named */
-    SQL_SCHEMA = 1u << 2,         /* changes definitions or rights */
+    SQL_WRITES = 1 << 0, /* changes rows, or may: of `writes`, or of anything with SQL_WRITES_UNKNOWN */
+    SQL_WRITES_UNKNOWN = 1 << 1, /* the written relations cannot all be named */
+    SQL_SCHEMA = 1 << 2,         /* changes definitions or rights (comes with both flags above) */
     SQL_UNKNOWN_FUNCTION =
-        1u << 3, /* calls a function or operator that is not built in: all such functions are in
-                    `functions`, so who knows them to be harmless may forgive (implies
-                    SQL_WRITES_UNKNOWN | SQL_WRITES unless the rest of the statement says so) */
-    SQL_UNKNOWN_CODE =
-        1u << 4, /* runs code nobody can see: DO, CALL, EXECUTE, query_to_xml, unparsable, ... */
-    SQL_UNKNOWN_SETTING = 1u << 5,   /* changes a setting that is not in `settings` (set_config($1, ...)) */
-    SQL_RELATIONS_UNKNOWN = 1u << 6, /* `reads` is not complete */
-    SQL_REFUSES_BLOCK = 1u << 7,     /* PostgreSQL refuses (or may refuse) it inside a transaction block */
-    SQL_HAS_PARAMS = 1u << 8,
-    SQL_FOR_UPDATE = 1u << 9, /* any row locking clause */
-    SQL_TABLESAMPLE = 1u << 10,
-    SQL_SUBLINK = 1u << 11,
-    SQL_SYSTEM_COLUMN = 1u << 12, /* ctid, xmin, tableoid, ... */
-    SQL_CURRENT_TIME = 1u << 13,  /* CURRENT_DATE, LOCALTIME, ... */
-    SQL_CURRENT_USER =
-        1u << 14, /* CURRENT_USER, SESSION_USER, CURRENT_ROLE, USER, CURRENT_SCHEMA, CURRENT_CATALOG */
-    SQL_DATETIME_WORD = 1u << 15, /* a string constant with the word now, today, tomorrow or yesterday */
-    SQL_CATALOG = 1u << 16,       /* reads pg_catalog or information_schema */
-    SQL_LOCAL = 1u << 17,         /* SET LOCAL */
-    SQL_CHAIN = 1u << 18,
-    SQL_HOLD = 1u << 19,
-    SQL_CASCADE = 1u << 20,
-    SQL_ANALYZE = 1u << 21,
+        1 << 3, /* calls functions or operators that are not built in; all of them are in `functions`,
+                   so who knows them to be harmless may forgive this flag and SQL_FUNCTION_WRITES */
+    SQL_FUNCTION_WRITES =
+        1 << 4, /* SQL_WRITES and SQL_WRITES_UNKNOWN are set because of SQL_UNKNOWN_FUNCTION alone */
+    SQL_UNKNOWN_CODE = 1 << 5, /* runs code nobody can see: DO, CALL, EXECUTE, unparsable */
+    SQL_UNKNOWN_SETTING =
+        1 << 6, /* changes a setting of the session that is not in `settings` (set_config($1, ...)) */
+    SQL_UNKNOWN_LOCAL =
+        1 << 7, /* the same, but only until the transaction ends (set_config(..., $1, true)) */
+    SQL_READS_UNKNOWN = 1 << 8, /* `reads` is not complete */
+    SQL_REFUSES_BLOCK = 1 << 9, /* PostgreSQL refuses, or may refuse, it inside a transaction block */
+    SQL_HAS_PARAMS = 1 << 10,
+    SQL_LOCKS = 1 << 11, /* FOR UPDATE and its like, LOCK TABLE, transaction-level advisory locks */
+    SQL_TABLESAMPLE = 1 << 12,
+    SQL_SUBLINK = 1 << 13,
+    SQL_SYSTEM_COLUMN = 1 << 14, /* ctid, xmin, tableoid, ... */
+    SQL_CURRENT_TIME = 1 << 15,  /* CURRENT_DATE, LOCALTIME, ... (now() is a function) */
+    SQL_CURRENT_USER = 1 << 16,  /* CURRENT_USER, SESSION_USER, CURRENT_SCHEMA, CURRENT_CATALOG, ... */
+    SQL_CATALOG = 1 << 17,       /* reads or writes pg_catalog, information_schema or pg_temp by name */
+    SQL_CHAIN = 1 << 18,         /* AND CHAIN */
+    SQL_HOLD = 1 << 19,          /* WITH HOLD */
+    SQL_CASCADE = 1 << 20,       /* TRUNCATE ... CASCADE */
+    SQL_ANALYZE = 1 << 21,       /* EXPLAIN ANALYZE */
     SQL_PLAIN_BEGIN =
-        1u << 22, /* BEGIN without options, or READ COMMITTED / READ WRITE / NOT DEFERRABLE only */
-    SQL_ISOLATION_GIVEN = 1u << 23,
-    SQL_ON_COMMIT_DROP = 1u << 24,
-    SQL_ADVISORY_LOCK = 1u << 25,       /* a session-level advisory lock; see `advisory` */
-    SQL_ADVISORY_UNLOCK = 1u << 26,     /* pg_advisory_unlock or _shared; see `advisory` */
-    SQL_ADVISORY_UNLOCK_ALL = 1u << 27, /* pg_advisory_unlock_all */
-    SQL_SEQUENCE_STATE =
-        1u << 28,            /* lastval, currval, setseed: depends on, or changes, this very server session */
-    SQL_NEXTVAL = 1u << 29,  /* nextval, setval */
-    SQL_NOTIFIES = 1u << 30, /* NOTIFY, pg_notify */
+        1 << 22, /* BEGIN without options, or with READ COMMITTED, READ WRITE, NOT DEFERRABLE only */
+    SQL_ON_COMMIT_DROP = 1 << 23,      /* the temporary table goes when the transaction ends */
+    SQL_ADVISORY_LOCK = 1 << 24,       /* a session-level advisory lock; see `advisory` */
+    SQL_ADVISORY_UNLOCK = 1 << 25,     /* pg_advisory_unlock, _shared; see `advisory` */
+    SQL_ADVISORY_UNLOCK_ALL = 1 << 26, /* pg_advisory_unlock_all */
+    SQL_SEQUENCE_STATE = 1 << 27,      /* lastval, currval, setseed: state of this very server session */
+    SQL_NEXTVAL = 1 << 28,             /* nextval, setval */
+    SQL_NOTIFIES = 1 << 29,            /* NOTIFY, pg_notify */
 };
 
 enum sql_isolation {
@@ -172,17 +171,22 @@ struct sql_statement {
 };
 
 enum sql_class_flag {
-    SQL_CLASS_READ_CANDIDATE = 1,  /* exactly one READ of at least one named relation, all built in, no effect
-                                      on  the session: the cache may go on thinking about it */
-    SQL_CLASS_WRITES = 2,          /* OR of the statements' SQL_WRITES */
-    SQL_CLASS_WRITES_UNKNOWN = 4,  /* OR of the statements' SQL_WRITES_UNKNOWN */
-    SQL_CLASS_SCHEMA = 8,          /* OR of the statements' SQL_SCHEMA */
-    SQL_CLASS_UNKNOWN_CODE = 16,   /* may change the session in ways unseen: any statement's SQL_UNKNOWN_CODE,
-                                      SQL_UNKNOWN_FUNCTION or SQL_UNKNOWN_SETTING */
-    SQL_CLASS_LITERALS = 32,       /* holds for this exact text only, not for its template */
-    SQL_CLASS_TRANSACTION = 64,    /* has BEGIN, COMMIT, ROLLBACK, SAVEPOINT, ... */
-    SQL_CLASS_SETTINGS = 128,      /* has settings, RESET ALL, DISCARD ALL */
-    SQL_CLASS_REFUSES_BLOCK = 256, /* any statement's SQL_REFUSES_BLOCK */
+    SQL_CLASS_READ_CANDIDATE =
+        1 << 0, /* exactly one READ of at least one named, not evidently unfit relation, all built in,
+                   nothing done to the session: the cache may go on thinking about it */
+    SQL_CLASS_READ_IF_FORGIVEN =
+        1 << 1,                /* would be, if its functions that are not built in are known to be harmless */
+    SQL_CLASS_WRITES = 1 << 2, /* OR of the statements' SQL_WRITES */
+    SQL_CLASS_WRITES_UNKNOWN = 1 << 3, /* OR of the statements' SQL_WRITES_UNKNOWN */
+    SQL_CLASS_SCHEMA = 1 << 4,         /* OR of the statements' SQL_SCHEMA */
+    SQL_CLASS_UNKNOWN_CODE = 1 << 5,   /* may change the session unseen: any SQL_UNKNOWN_CODE,
+                                          SQL_UNKNOWN_FUNCTION   or SQL_UNKNOWN_SETTING */
+    SQL_CLASS_LITERALS = 1 << 6,       /* holds for this exact text only, not for all of its template */
+    SQL_CLASS_TRANSACTION = 1 << 7,    /* has BEGIN, COMMIT, ROLLBACK, SAVEPOINT, PREPARE TRANSACTION, ... */
+    SQL_CLASS_SETTINGS = 1 << 8,       /* has settings, RESET ALL or DISCARD ALL */
+    SQL_CLASS_REFUSES_BLOCK = 1 << 9,  /* any SQL_REFUSES_BLOCK */
+    SQL_CLASS_DATETIME_WORD =
+        1 << 10, /* of the text classified, not of its template: see memo_answer.text_flags */
 };
 
 struct sql_class {
@@ -190,8 +194,9 @@ struct sql_class {
     uint32_t flags; /* enum sql_class_flag */
     uint32_t n_statements;
     struct hint hint;
-    size_t size_bytes;
-    struct sql_statement statements[]; /* at least one; one CommandComplete each (UNPARSABLE: any number) */
+    size_t size_bytes;                /* all memory of the class */
+    struct sql_chunk *memory;         /* classify's own */
+    struct sql_statement *statements; /* at least one; one CommandComplete each (UNPARSABLE: any number) */
 };
 
 /* Never NULL: without memory, or for text that cannot be read, the class of sql_class_unparsable. Caller

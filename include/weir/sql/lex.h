@@ -29,7 +29,7 @@ enum lex_kind {
     LEX_STRING,   /* '...' on its own: no prefix, no continuation on a later line */
     LEX_PUNCT,    /* one of ( ) [ ] , ; : . */
     LEX_OPERATOR, /* a run of operator characters */
-    LEX_SPECIAL,  /* from here to the end nothing is said */
+    LEX_SPECIAL,  /* all the rest: of it nothing is said */
 };
 
 struct lexer {
@@ -46,14 +46,16 @@ struct lexeme {
 
 struct lexer lex_start(struct slice text);
 
-/* The next piece; LEX_END at the end and ever after, LEX_SPECIAL likewise. Pieces are adjacent: together they
- * are the text. */
+/* The next piece, LEX_END at the end and ever after. Pieces are adjacent: together they are the text. */
 struct lexeme lex_next(struct lexer *lexer);
 
+/* Deeper than this nothing is parsed: a parse tree of this depth takes under 2 MB of stack in libpg_query. */
+#define LEX_DEPTH_LIMIT 500
+
 /*
- * An upper bound, quick and rough, of how deep the parse tree of a text can be. Chains count as the left-deep
- * trees they become (1+1+1, UNION, JOIN), and so does bracket nesting. For keeping a recursive parser from
- * exhausting its stack.
+ * An upper bound, quick and rough, of how deep the parse tree of a text can be, in brackets and operators; LEX_DEPTH_LIMIT
+ * if it is that or more. Chains count as the left-deep trees they become (1+1+1, UNION, JOIN). For keeping a recursive
+ * parser from exhausting its stack.
  */
 size_t lex_depth(struct slice text);
 

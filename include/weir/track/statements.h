@@ -20,6 +20,7 @@
 struct statement {
     _Atomic uint32_t refs;
     uint16_t n_types;
+    uint32_t text_flags; /* enum template_flag of the text */
     uint64_t id;
     struct slice text;       /* without the terminating NUL, which follows it */
     const uint32_t *types;   /* parameter type OIDs as the client gave them; 0: to be inferred */
@@ -42,7 +43,7 @@ size_t statement_table_count(struct statement_table *table);
  * another statement. NULL when memory is out. Any thread.
  */
 struct statement *statement_intern(struct statement_table *table, struct slice text, const uint32_t *types,
-                                   uint16_t n_types, struct sql_class *class);
+                                   uint16_t n_types, struct sql_class *class, uint32_t text_flags);
 struct statement *statement_ref(struct statement *statement);
 void statement_unref(struct statement *statement);
 
