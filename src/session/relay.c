@@ -438,8 +438,7 @@ size_t relay_data(struct lease *lease, struct slice data)
     if (client != NULL && conn_is_congested(client->conn))
         conn_set_reading(lease->server->conn, false);
     if (owed_is_empty(&lease->owed) && lease_try_release(lease)) {
-        if (client != NULL && !client->is_ending && conn_input_pending(client->conn) > 0)
-            conn_kick(client->conn);
+        lease_ended_for(client);
         return data.len;
     }
     if (was_holding && !lease->is_holding && !lease->is_ending)

@@ -310,14 +310,15 @@ static bool is_first_alone(const struct client *client, const struct sql_class *
 
 static struct statement *intern(struct client *client, const struct parse_view *view)
 {
-    struct sql_class *class = memo_classify(client->session->memo, view->text, client_is_readable(client)).class;
+    struct memo_answer answer = memo_classify(client->session->memo, view->text, client_is_readable(client));
     uint32_t types[64], *all = types;
     if (view->type_count > 64 && (all = malloc(view->type_count * sizeof(*all))) == NULL)
         return NULL;
     for (uint16_t i = 0; i < view->type_count; i++)
         all[i] = decode_u32(view->types.data + 4 * (size_t)i);
     struct statement *statement =
-        statement_intern(client->session->shared->statements, view->text, all, view->type_count, class);
+        statement_intern(client->session->shared->statements, view->text, all, view->type_count, answer.class,
+                         answer.text_flags);
     if (all != types)
         free(all);
     return statement;
