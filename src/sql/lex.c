@@ -46,7 +46,7 @@ static inline bool is_word_byte(uint8_t c)
 
 struct lexer lex_start(struct slice text)
 {
-    return (struct lexer){text.data, text.data + text.len};
+    return (struct lexer){text.data, text.len > 0 ? text.data + text.len : text.data};
 }
 
 /* The piece from lexer->at to `to`, and moves on. */

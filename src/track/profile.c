@@ -279,11 +279,14 @@ static bool fold_name(struct slice name, char to[MAX_NAME], struct slice *out)
 /* `base` with the setting changed: `value` NULL removes it. */
 static struct profile *change(struct profile *base, struct slice name, const struct slice *value)
 {
-    bool is_there, drops_role;
+    bool is_there;
     size_t at = find(base, name, &is_there), n = 0;
-    if (value == NULL ? !is_there : is_there && slice_equal(base->settings[at].value, *value))
+    bool drops_role =
+        slice_equal_str(name, "session_authorization") && profile_get(base, SLICE_LITERAL("role"), NULL);
+    bool is_same_value =
+        value == NULL ? !is_there : is_there && slice_equal(base->settings[at].value, *value);
+    if (is_same_value && !drops_role)
         return profile_ref(base);
-    drops_role = slice_equal_str(name, "session_authorization");
     struct profile_setting *settings = malloc((base->count + 1) * sizeof(*settings));
     if (settings == NULL)
         return NULL;
