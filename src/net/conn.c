@@ -375,6 +375,11 @@ bool conn_has_news(const struct conn *conn)
     return poll(&p, 1, 0) != 0;
 }
 
+bool conn_is_open(const struct conn *conn)
+{
+    return !conn->is_freed && !conn->is_closed;
+}
+
 int conn_fd(const struct conn *conn)
 {
     return conn->fd;

@@ -40,7 +40,7 @@ void encode_authentication(struct buf *b, uint32_t code, struct slice rest)
 void encode_sasl_mechanisms(struct buf *b, const char *const *mechanisms)
 {
     size_t begun = encode_begin(b, MSG_AUTHENTICATION);
-    buf_append_u32(b, AUTH_SASL);
+    buf_append_u32(b, AUTH_CODE_SASL);
     for (; *mechanisms != NULL; mechanisms++)
         encode_text(b, slice_str(*mechanisms));
     buf_append_u8(b, 0);

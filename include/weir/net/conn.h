@@ -78,6 +78,9 @@ void conn_set_handler(struct conn *conn, const struct conn_handler *handler, voi
 /* True when an idle connection has something to read (data or its end) that the loop has not delivered yet. */
 bool conn_has_news(const struct conn *conn);
 
+/* False after conn_free; for a handler that looks at its own connection before it returns. */
+bool conn_is_open(const struct conn *conn);
+
 int conn_fd(const struct conn *conn);
 void conn_local_address(const struct conn *conn, struct address *out);
 struct worker *conn_worker(const struct conn *conn);

@@ -54,12 +54,12 @@ enum {
 };
 
 enum {
-    AUTH_OK = 0,
-    AUTH_CLEARTEXT = 3,
-    AUTH_MD5 = 5,
-    AUTH_SASL = 10,
-    AUTH_SASL_CONTINUE = 11,
-    AUTH_SASL_FINAL = 12,
+    AUTH_CODE_OK = 0,
+    AUTH_CODE_CLEARTEXT = 3,
+    AUTH_CODE_MD5 = 5,
+    AUTH_CODE_SASL = 10,
+    AUTH_CODE_SASL_CONTINUE = 11,
+    AUTH_CODE_SASL_FINAL = 12,
 };
 
 /* Big-endian integers at `at`; the caller knows that the bytes are there. */

@@ -1,0 +1,175 @@
+/* template: one pass over the lexer's pieces, copying what stays and marking what is lifted. */
+#include "weir/sql/template.h"
+
+#include <xxhash.h>
+
+#include "weir/sql/lex.h"
+
+/* One byte each; the lexer refuses these outside quotes and comments, and quoted names and comments are
+ * checked. */
+enum marker {
+    MARK_INTEGER = 1,
+    MARK_BIGINT,
+    MARK_HUGE,
+    MARK_FLOAT,
+    MARK_STRING,
+    MARK_END,
+};
+
+/* The words that a date/time type reads as a moment that depends on the clock. */
+static bool is_datetime_word(const uint8_t *word, size_t len)
+{
+    struct slice s = slice_make(word, len);
+    switch (len) {
+    case 3:
+        return slice_equal_nocase(s, SLICE_LITERAL("now"));
+    case 5:
+        return slice_equal_nocase(s, SLICE_LITERAL("today"));
+    case 8:
+        return slice_equal_nocase(s, SLICE_LITERAL("tomorrow"));
+    case 9:
+        return slice_equal_nocase(s, SLICE_LITERAL("yesterday"));
+    default:
+        return false;
+    }
+}
+
+static inline bool is_letter(uint8_t c)
+{
+    return (uint8_t)((c | 0x20) - 'a') < 26;
+}
+
+bool template_has_datetime_word(struct slice value)
+{
+    const uint8_t *p = value.data, *end = value.data + value.len;
+    while (p < end) {
+        if (!is_letter(*p)) {
+            p++;
+            continue;
+        }
+        const uint8_t *start = p;
+        while (p < end && is_letter(*p))
+            p++;
+        if (is_datetime_word(start, (size_t)(p - start)))
+            return true;
+    }
+    return false;
+}
+
+/* A marker's byte where it is copied as it stands would let two texts share a template. */
+static bool has_marker_byte(const struct lexeme *piece)
+{
+    for (size_t i = 0; i < piece->len; i++) {
+        if (piece->start[i] < MARK_END)
+            return true;
+    }
+    return false;
+}
+
+/* The marker of a liftable piece, 0 for one that is copied. */
+static uint8_t marker_of(enum lex_kind kind)
+{
+    switch (kind) {
+    case LEX_INTEGER:
+        return MARK_INTEGER;
+    case LEX_BIGINT:
+        return MARK_BIGINT;
+    case LEX_HUGE:
+        return MARK_HUGE;
+    case LEX_FLOAT:
+        return MARK_FLOAT;
+    case LEX_STRING:
+        return MARK_STRING;
+    default:
+        return 0;
+    }
+}
+
+static void make_exact(struct slice text, struct template *out)
+{
+    out->text = text;
+    out->flags = TEMPLATE_SPECIAL | TEMPLATE_DATETIME_WORD | TEMPLATE_SEMICOLON | TEMPLATE_BACKSLASH |
+                 TEMPLATE_WIDE_WORD;
+}
+
+static uint32_t string_flags(const struct lexeme *piece)
+{
+    uint32_t flags = piece->is_wide ? TEMPLATE_BACKSLASH : 0;
+    if (template_has_datetime_word(slice_make(piece->start + 1, piece->len - 2)))
+        flags |= TEMPLATE_DATETIME_WORD;
+    return flags;
+}
+
+/* Fills flags and text; false when the text has to be its own template. `to` has room for text.len bytes. */
+static bool lift(struct slice text, uint8_t *to, struct template *out)
+{
+    uint8_t *const start = to;
+    bool after_semicolon = false;
+    uint32_t flags = 0;
+    struct lexer lexer = lex_start(text);
+    const uint8_t *copied = text.data; /* everything before this is in the template */
+    for (;;) {
+        struct lexeme piece = lex_next(&lexer);
+        if (piece.kind == LEX_SPACE)
+            continue;
+        if (piece.kind == LEX_COMMENT || piece.kind == LEX_QUOTED) {
+            if (has_marker_byte(&piece))
+                return false;
+            if (piece.kind == LEX_COMMENT)
+                continue;
+        }
+        if (piece.kind == LEX_SPECIAL)
+            return false;
+        uint8_t marker = marker_of(piece.kind);
+        if (marker != 0 || piece.kind == LEX_END) {
+            size_t run = (size_t)(piece.start - copied);
+            if (run > 0)
+                memcpy(to, copied, run);
+            to += run;
+            copied = piece.start + piece.len;
+            if (piece.kind == LEX_END)
+                break;
+            *to++ = marker;
+            flags |= TEMPLATE_LIFTED | (piece.kind == LEX_STRING ? string_flags(&piece) : 0);
+        } else if (piece.kind == LEX_WORD && piece.is_wide) {
+            flags |= TEMPLATE_WIDE_WORD;
+        }
+        if (piece.kind == LEX_PUNCT && piece.start[0] == ';')
+            after_semicolon = true;
+        else if (after_semicolon)
+            flags |= TEMPLATE_SEMICOLON;
+    }
+    out->flags = flags;
+    out->text = slice_make(start, (size_t)(to - start));
+    return true;
+}
+
+bool template_make(struct slice text, struct buf *scratch, struct template *out)
+{
+    buf_clear(scratch);
+    if (!buf_reserve(scratch, text.len + 1))
+        return false;
+    if (!lift(text, scratch->data, out))
+        make_exact(text, out);
+    XXH128_hash_t hash =
+        XXH3_128bits_withSeed(out->text.data, out->text.len, (out->flags & TEMPLATE_SPECIAL) != 0);
+    out->hash[0] = hash.low64;
+    out->hash[1] = hash.high64;
+    return true;
+}
+
+void template_display(const struct template *t, struct buf *out)
+{
+    static const char *const shown[MARK_END] = {"", "0", "0", "0", "0.0", "'?'"};
+    if ((t->flags & TEMPLATE_SPECIAL) != 0) {
+        buf_append_slice(out, t->text);
+        return;
+    }
+    for (size_t i = 0; i < t->text.len; i++) {
+        uint8_t c = t->text.data[i];
+        if (c > 0 && c < MARK_END)
+            buf_append_str(out, shown[c]);
+        else
+            buf_append_u8(out, c);
+    }
+}
