@@ -23,10 +23,10 @@ ALL = {
 }
 
 
-def capabilities():
+def capabilities(binary=WEIR_BIN):
     """WEIR_TEST_CAPABLE=profile,pins widens what another pooler is trusted with, to prove a test itself: PgBouncer in
     session mode with a server for everyone (WEIR_TEST_OPTIONS) keeps what only a session must keep."""
-    if "pgbouncer" in WEIR_BIN.name:
+    if "pgbouncer" in binary.name:
         return set(filter(None, os.environ.get("WEIR_TEST_CAPABLE", "").split(",")))
     return ALL
 
@@ -34,9 +34,9 @@ def capabilities():
 OWN_KEYS = ("cache", "control_", "defer_begin", "http_", "workers", "pin", "pool_adaptive")
 
 
-def understood(values):
+def understood(values, binary=WEIR_BIN):
     """The settings without those that only Weir knows, where the pooler under test is another."""
-    if "pgbouncer" not in WEIR_BIN.name or isinstance(values, str):
+    if "pgbouncer" not in binary.name or isinstance(values, str):
         return values
     return {key: value for key, value in values.items() if not key.startswith(OWN_KEYS)}
 

@@ -48,7 +48,8 @@ class Pooler:
         self.options = {**DEFAULTS, "listen_port": self.port, "auth_file": self.userlist, **(options or {}),
                         **forced_options()}
         self.http_port = None
-        if "http" in capabilities() and "http_port" not in self.options:
+        self.knows = lambda values: understood(values, binary)
+        if "http" in capabilities(binary) and "http_port" not in self.options:
             self.http_port = self.options["http_port"] = system.free_port()
         self.users = users or {}
         self.passwords = {"admin": "admin-secret", "stats": "stats-secret", "postgres": "",
@@ -65,9 +66,9 @@ class Pooler:
 
     def write_config(self):
         self.options = {key: value for key, value in self.options.items() if value is not None}
-        databases = {name: understood(values) for name, values in self.databases.items()}
-        users = {name: understood(values) for name, values in self.users.items()}
-        self.ini.write_text(render(databases, understood(self.options), users))
+        databases = {name: self.knows(values) for name, values in self.databases.items()}
+        users = {name: self.knows(values) for name, values in self.users.items()}
+        self.ini.write_text(render(databases, self.knows(self.options), users))
         self.userlist.write_text(render_userlist(self.passwords))
         for path in (self.ini, self.userlist):
             system.give_to_account(path)
