@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 WEIR_BIN = Path(os.environ.get("WEIR_BIN") or ROOT / "build" / "weir").resolve()
+IS_STRAIGHT = os.environ.get("WEIR_BIN") == "straight"
 
 ALL = {
     "profile",    # settings follow the session in transaction mode

@@ -38,6 +38,8 @@ COMPLAINTS = re.compile(
 class Pooler:
     """databases, users: name -> dict or text of settings. options: the keys of [pgbouncer]."""
 
+    is_straight = False
+
     def __init__(self, databases, options=None, users=None, passwords=None, environment=None, binary=WEIR_BIN):
         self.directory = system.make_directory("weir-run-")
         self.ini = self.directory / "weir.ini"
@@ -55,9 +57,8 @@ class Pooler:
         self.passwords = {"admin": "admin-secret", "stats": "stats-secret", "postgres": "",
                           **{name: password for name, (password, _) in ROLES.items()}, **(passwords or {})}
         self.environment = {**os.environ, **(environment or {})}
+        self.source = binary
         self.binary = self.directory / "pooler"
-        # A copy, since the build folder may lie where the account may not look.
-        shutil.copy(binary, self.binary)
         self.process = None
         self.opened = []
         self.prefix = []  # a command that starts the pooler, such as prlimit
@@ -76,6 +77,8 @@ class Pooler:
     def spawn(self, *arguments):
         """Starts the process without waiting for anything."""
         self.write_config()
+        # A copy, since the build folder may lie where the account may not look.
+        shutil.copy(self.source, self.binary)
         with open(self.log_path, "ab") as log:
             system.give_to_account(self.log_path)
             self.process = subprocess.Popen(
