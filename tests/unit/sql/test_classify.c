@@ -48,6 +48,7 @@ static const char *const flag_names[] = {
     "SEQUENCE_STATE",
     "NEXTVAL",
     "NOTIFIES",
+    "START",
 };
 
 /* One line that says all about a class: what the tests below compare. */
@@ -249,7 +250,7 @@ static void transactions(void **state)
     (void)state;
     check("BEGIN", "begin PLAIN_BEGIN");
     check("START TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE, NOT DEFERRABLE",
-          "begin isolation=2 PLAIN_BEGIN");
+          "begin isolation=2 PLAIN_BEGIN START");
     check("BEGIN ISOLATION LEVEL SERIALIZABLE", "begin isolation=4");
     check("BEGIN READ ONLY", "begin");
     check("BEGIN DEFERRABLE", "begin");
@@ -272,6 +273,7 @@ static void pinning(void **state)
     check("CREATE TEMPORARY TABLE t ON COMMIT DROP AS SELECT 1", "create temp r=t " DDL " ON_COMMIT_DROP");
     check("CREATE TEMP VIEW v AS SELECT 1", "create temp r=v " DDL);
     check("CREATE TEMP SEQUENCE s", "create temp r=s " DDL);
+    check("EXPLAIN ANALYZE CREATE TEMP TABLE t AS SELECT 1", "create temp r=t " DDL " ANALYZE");
     check("SELECT 1 AS a INTO TEMP t", "create temp " DDL);
     check("CREATE TABLE pg_temp.t (a int)", "create temp r=pg_temp.t " DDL " CATALOG");
     check("CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'select 1'", "create temp " DDL);
