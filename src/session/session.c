@@ -68,6 +68,7 @@ void session_worker_free(struct session_worker *session)
     }
     close_servers(session);
     session_leave(session);
+    conn_end_lingering(session->worker);
     for (size_t i = 0; i < GREETINGS; i++) {
         profile_unref(session->greetings[i].profile);
         welcome_unref(session->greetings[i].welcome);
