@@ -248,10 +248,10 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
     if (front == NULL || !owed_ends_with_ready(front) || !decode_ready(frame->body, &status))
         return RELAY_VIOLATION;
     lease->status = (char)status;
-    if (lease->client != NULL)
-        transaction_ready(&lease->client->tx, status);
     if (front->flags & OWED_SWALLOW)
         return on_own_ready(lease, front);
+    if (lease->client != NULL)
+        transaction_ready(&lease->client->tx, status);
     owed_pop(&lease->owed);
     if (status == 'I') {
         lease_settle(lease, !lease->has_failed);

@@ -120,7 +120,9 @@ static bool renames(const struct lease *lease)
 static void answer_here(struct client *client, const struct sql_class *class, const struct transaction_decision *decision)
 {
     struct buf out = BUF_INIT;
-    if (decision->move == TRANSACTION_ANSWER)
+    if (decision->move == TRANSACTION_ANSWER && decision->tag[0] == '\0')
+        encode_empty(&out, MSG_EMPTY_QUERY);
+    else if (decision->move == TRANSACTION_ANSWER)
         encode_command_complete(&out, decision->tag);
     else
         encode_error(&out, "ERROR", decision->sqlstate, decision->message, NULL);
@@ -137,7 +139,7 @@ static void answer_here(struct client *client, const struct sql_class *class, co
 static bool flush_begin(struct lease *lease)
 {
     struct outbox *outbox = lease->session->outbox;
-    encode_query(outbox_make(outbox, lease->server->conn), SLICE_LITERAL("BEGIN"));
+    encode_query(outbox_make(outbox, lease->server->conn), slice_str(transaction_begin_text(&lease->client->tx)));
     outbox_made(outbox);
     transaction_flushed(&lease->client->tx);
     return lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW | OWED_BEGIN});
@@ -185,7 +187,7 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     bool is_sent;
     if ((transaction_is_held(&client->tx) && !flush_begin(lease)) || !send_deallocate(lease, class, &is_sent))
         return ROUTE_ENDED;
-    transaction_sending(&client->tx, class);
+    transaction_sending(&client->tx, class, false);
     if (!lease_owe(lease, (struct owed){.kind = OWED_QUERY, .class = sql_class_ref(class)}))
         return ROUTE_ENDED;
     if (!is_sent)
@@ -548,7 +550,7 @@ static enum route_step on_execute(struct client *client, const struct frame *fra
         return step;
     struct statement *statement = lease_portal_get(lease, view.portal);
     struct sql_class *class = statement != NULL ? statement->class : sql_class_unparsable();
-    transaction_sending(&client->tx, class);
+    transaction_sending(&client->tx, class, false);
     pass(client, whole);
     struct owed entry = {.kind = OWED_EXECUTE, .class = sql_class_ref(class)};
     if (statement != NULL)
@@ -647,7 +649,7 @@ static enum route_step on_function_call(struct client *client, const struct fram
     if (transaction_is_held(&client->tx) && !flush_begin(lease))
         return ROUTE_ENDED;
     if (!lease->is_skipping) {
-        transaction_sending(&client->tx, sql_class_unparsable());
+        transaction_sending(&client->tx, sql_class_unparsable(), false);
         pin_set(&client->pins, PIN_CODE);
         if (!lease_owe(lease, (struct owed){.kind = OWED_FUNCTION}))
             return ROUTE_ENDED;
