@@ -436,7 +436,8 @@ static void bounds_hold(void **state)
     class = sql_classify(buf_slice(&text));
     assert_int_equal(class->n_statements, 900);
     sql_class_unref(class);
-    buf_append_slice(&text, buf_slice(&text));
+    for (int i = 0; i < 200; i++)
+        buf_append_str(&text, "SELECT 1;");
     assert_ptr_equal(sql_classify(buf_slice(&text)), sql_class_unparsable());
     buf_free(&text);
 }

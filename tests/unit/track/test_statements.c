@@ -38,7 +38,8 @@ static void text_and_types_make_a_statement(void **state)
     assert_int_equal(a->types[0], 23);
     assert_string_equal((const char *)a->text.data, "SELECT $1");
     char name[STATEMENT_NAME_SIZE];
-    assert_int_equal(statement_name(a, name), strlen(name));
+    size_t len = statement_name(a, name);
+    assert_int_equal(len, strlen(name));
     assert_int_equal(strncmp(name, "weir_", 5), 0);
     uint64_t id = a->id;
     assert_int_equal(statement_table_count(table), 4);
