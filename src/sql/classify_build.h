@@ -22,16 +22,16 @@ struct sql_chunk {
     size_t used;
 };
 
-struct arena {
+struct scratch {
     struct sql_chunk *first;
     size_t bytes;
     bool failed;
 };
 
 /* Zeroed, aligned for anything; NULL (and sticky) when memory is out. */
-void *arena_take(struct arena *arena, size_t size);
-const char *arena_text(struct arena *arena, const char *text);
-void arena_free(struct sql_chunk *first);
+void *scratch_take(struct scratch *arena, size_t size);
+const char *scratch_text(struct scratch *arena, const char *text);
+void scratch_free(struct sql_chunk *first);
 
 #define MAX_STATEMENTS    1000
 #define MAX_RELATIONS     64
@@ -48,7 +48,7 @@ struct relation_table {
 };
 
 struct builder {
-    struct arena arena;   /* becomes the class's memory */
+    struct scratch arena;   /* becomes the class's memory */
     const char *text;     /* NUL-terminated */
     bool has_wide_words;  /* unquoted identifiers that the server may fold otherwise */
     bool depends_on_text; /* SQL_CLASS_LITERALS */

@@ -57,8 +57,8 @@ static void add_function(struct builder *b, const char *schema, const char *name
         return;
     }
     struct sql_function *f = &b->functions[b->n_functions++];
-    f->schema = schema[0] != '\0' ? arena_text(&b->arena, schema) : NULL;
-    f->name = arena_text(&b->arena, name);
+    f->schema = schema[0] != '\0' ? scratch_text(&b->arena, schema) : NULL;
+    f->name = scratch_text(&b->arena, name);
     f->args = args;
     f->is_builtin = is_builtin;
     if (b->arena.failed)

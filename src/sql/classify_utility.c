@@ -17,7 +17,7 @@
 static void set_name(struct builder *b, enum sql_kind kind, const char *name)
 {
     b->now.kind = kind;
-    b->now.name = arena_text(&b->arena, name);
+    b->now.name = scratch_text(&b->arena, name);
 }
 
 static bool option_is(const PgQuery__DefElem *option, const char *name)
@@ -83,7 +83,7 @@ static void classify_transaction(struct builder *b, const PgQuery__TransactionSt
     };
     size_t index = (size_t)stmt->kind;
     b->now.kind = index > 0 && index < sizeof(kinds) / sizeof(*kinds) ? kinds[index] : SQL_KIND_OTHER;
-    b->now.name = arena_text(&b->arena, stmt->savepoint_name);
+    b->now.name = scratch_text(&b->arena, stmt->savepoint_name);
     b->depends_on_text = true;
     if (stmt->chain)
         set_flags(b, SQL_CHAIN);
@@ -386,7 +386,7 @@ static bool classify_nested(struct builder *b, const PgQuery__Node *node)
         return true;
     case PG_QUERY__NODE__NODE_EXECUTE_STMT:
         classify_code(b, SQL_KIND_EXECUTE, 0);
-        b->now.name = arena_text(&b->arena, node->execute_stmt->name);
+        b->now.name = scratch_text(&b->arena, node->execute_stmt->name);
         return true;
     case PG_QUERY__NODE__NODE_DECLARE_CURSOR_STMT:
         classify_cursor(b, node->declare_cursor_stmt);

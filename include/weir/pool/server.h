@@ -1,0 +1,109 @@
+/*
+ * server: one connection to PostgreSQL, from connecting to its end.
+ *
+ *      connecting ──► login ──► idle ⇄ leased
+ *                                │ ▲      │
+ *                                ▼ │      ▼
+ *                              testing ◄──┘  (check query before a lease, reset query after one)
+ *      any ──► closed
+ *
+ * A server belongs to a pool's part on one worker, and is on that part's list for its state: setting the state moves it.
+ * While leased, its bytes go to the one who leased it (server_events). It may change workers only while idle.
+ */
+#ifndef WEIR_POOL_SERVER_H
+#define WEIR_POOL_SERVER_H
+
+#include "weir/net/conn.h"
+#include "weir/pool/pool.h"
+#include "weir/util/buf.h"
+
+struct profile;
+struct statement_set;
+struct statement;
+struct server_login;
+
+enum server_state {
+    SERVER_CONNECTING, /* resolving and TCP */
+    SERVER_LOGIN,      /* startup, authentication, connect_query */
+    SERVER_IDLE,
+    SERVER_TESTING, /* running a check or reset query */
+    SERVER_LEASED,
+    SERVER_STATES,
+};
+
+enum { SERVER_KEY_MAX = 36 };
+
+struct server {
+    struct list_node node; /* in part->servers[state] */
+    struct pool_part *part;
+    struct conn *conn;
+    enum server_state state;
+    struct timer timer;      /* connect, idle or test timeout, by state */
+    struct timer life_timer; /* server_lifetime */
+    struct address address;
+    int host; /* index into the database's hosts */
+    uint64_t id;
+    uint64_t connect_time_us, request_time_us, idle_since_us;
+    struct server_login *login; /* while logging in */
+    uint8_t key[SERVER_KEY_MAX]; /* as BackendKeyData gave it: process id, secret */
+    uint8_t key_len;
+    struct list cancels;    /* cancel requests on their way (pool/cancel); not released while there are any */
+    bool close_needed;      /* not to be handed out again */
+    const char *close_reason;
+    bool is_closing;        /* counted in the database's `closing` */
+    char version[24];       /* server_version */
+    uint32_t schema_epoch;  /* of the plans it holds; see session_shared */
+
+    /* Below: written by whoever leases it. */
+    void *owner;
+    struct profile *profile;               /* settings in force, counted; NULL: not known */
+    struct statement_set *statements;      /* prepared statements it holds; NULL: none yet */
+    struct statement *unnamed;             /* what its unnamed statement is, counted; NULL: not known */
+    struct server_baseline *baseline;      /* what the baseline query said after login; NULL: not known */
+};
+
+/* Answer of the registry's baseline query: a fingerprint of everything a session starts with, and its search_path. */
+struct server_baseline {
+    size_t fingerprint_len, search_path_len;
+    char bytes[]; /* the fingerprint, then the search_path */
+};
+
+/* What the one who leases servers wants to be told; set once for the process (registry_new). */
+struct server_events {
+    size_t (*on_data)(void *owner, struct server *server, struct slice data);
+    void (*on_drained)(void *owner, struct server *server);
+    /* The connection has ended; the server is freed when this returns. `reason` is for people. */
+    void (*on_lost)(void *owner, struct server *server, const char *reason);
+    /* Releases what the owner's layer keeps in the server (profile, statements). Any state. */
+    void (*on_free)(struct server *server);
+    /* The last of its cancel requests has arrived, or failed. Leased servers only. */
+    void (*on_cancelled)(void *owner, struct server *server);
+    /* The reset query has run: profile, statements and the like are as after login. */
+    void (*on_reset)(struct server *server);
+    /* A waiter has got a server; or, for one who waits for a welcome, NULL. */
+    void (*granted)(struct pool_waiter *waiter, struct server *server);
+    /* Waiting is over without one. `response` is a complete ErrorResponse for the client. */
+    void (*failed)(struct pool_waiter *waiter, struct slice response, const char *reason);
+};
+
+/* Begins a connection against a budget already taken. Ends in idle, or in pool_server_failed. */
+void server_connect(struct pool_part *part, int host);
+
+void server_set_state(struct server *server, enum server_state state);
+
+/* Ends the connection (with Terminate where that is polite) and frees the server. `reason` goes to the log. */
+void server_close(struct server *server, const char *reason);
+
+/* Runs `sql` alone, on a server that is idle or just released; then idle, or closed if it fails. */
+void server_run(struct server *server, const char *sql, bool is_reset);
+
+/* Hand-over of an idle server: leaves its thread; and, its part set and listed there, joins the new one. */
+void server_orphan(struct server *server);
+void server_adopt(struct server *server);
+
+/* "S-0x…: db/user@host:port", for log lines; valid until the next call on this thread. */
+const char *server_prefix(const struct server *server);
+const char *server_state_name(enum server_state state);
+uint32_t server_process_id(const struct server *server);
+
+#endif

@@ -1,0 +1,130 @@
+/*
+ * client: one client connection, from its first byte to its end.
+ *
+ *   startup ──► auth ──► greeting ──► idle ⇄ waiting ──► leased ──► idle
+ *      │                     │          │
+ *      └──► cancel           └──────────┴──► console
+ *
+ * `idle` holds no server. A client between transactions is idle; in session mode, and while a pin holds, it stays leased. One setter
+ * changes the state. Confined to its worker; the struct is small because there may be tens of thousands: whatever a
+ * client needs only while it works lives in its lease.
+ */
+#ifndef WEIR_SESSION_CLIENT_H
+#define WEIR_SESSION_CLIENT_H
+
+#include <uthash.h>
+
+#include "weir/session/lease.h"
+#include "weir/session/session.h"
+#include "weir/track/pin.h"
+#include "weir/track/transaction.h"
+#include "weir/util/log.h"
+
+enum client_state {
+    CLIENT_STARTUP,
+    CLIENT_AUTH,
+    CLIENT_GREETING, /* authenticated; waits for the pool's welcome, or for its settings to be checked */
+    CLIENT_IDLE,
+    CLIENT_WAITING,
+    CLIENT_LEASED,
+    CLIENT_CONSOLE,
+    CLIENT_STATES,
+};
+
+enum { CLIENT_KEY_BYTES = 8 };
+
+struct client_login;
+
+struct client {
+    struct list_node node;        /* session->clients */
+    struct list_node pool_node;   /* part->clients */
+    struct session_worker *session;
+    struct conn *conn;
+    struct pool_part *part;       /* NULL before login and for the console */
+    struct registry_user *user;   /* who the client is; the pool's user may be a forced one */
+    struct lease *lease;
+    struct pool_waiter waiter;
+    struct timer timer;           /* login, idle and idle-in-transaction timeouts, by state */
+    struct transaction tx;
+    struct pins pins;
+    struct statement_map prepared;
+    struct statement *unnamed;    /* counted; NULL: none */
+    struct client_login *login;   /* while logging in */
+    uint64_t id;
+    uint64_t connect_time_us, request_time_us;
+    uint64_t stream_left;         /* bytes of a message that is being passed on in pieces */
+    uint8_t key[CLIENT_KEY_BYTES];
+    UT_hash_handle hh;            /* session->by_key */
+    uint8_t peer_ip[16];
+    uint16_t peer_port;
+    uint16_t local_port;
+    uint8_t state;                /* enum client_state */
+    uint8_t peer_family;          /* AF_INET, AF_INET6, AF_UNIX */
+    bool is_admin : 1;
+    bool is_skipping : 1;         /* console and Weir's own errors: everything up to Sync is ignored */
+    bool is_ending : 1;           /* being closed; further events are not for it */
+    bool is_counted : 1;          /* in shared->clients */
+    bool is_user_counted : 1;     /* in the budgets of user and database */
+    bool is_console_busy : 1;     /* a console command is being carried out */
+    bool is_cancelled : 1;        /* the query it waits with is to be answered with an error */
+    bool may_defer : 1;           /* its BEGIN is held back until a server is needed */
+    bool is_readable : 1;         /* standard_conforming_strings is on, and ... */
+    bool has_unsafe_encoding : 1; /* ... the encoding is one whose bytes a parser may misread: its texts are not parsed */
+};
+
+void client_set_state(struct client *client, enum client_state state);
+const char *client_state_name(const struct client *client);
+
+/* A new connection; NULL (fd closed) when memory is out. */
+struct client *client_new(struct session_worker *session, int fd, const struct address *peer, const struct address *local);
+
+/* The user, database and address for log lines: "C-0x…: db/user@addr:port"; valid until the next call on this thread. */
+const char *client_prefix(const struct client *client);
+void client_log(const struct client *client, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Ends the client without a word to it. `reason` goes to the log. What its lease was doing is finished or undone. */
+void client_close(struct client *client, const char *reason);
+/* The same after an ErrorResponse FATAL. */
+void client_fail(struct client *client, const char *sqlstate, const char *message);
+/* An ErrorResponse that does not end the session; ReadyForQuery is the caller's. */
+void client_error(struct client *client, const char *sqlstate, const char *message);
+void client_write(struct client *client, struct slice bytes);
+
+/* login.c: the bytes of startup and authentication. */
+size_t login_data(struct client *client, struct slice data);
+/* The welcome is there, or waiting for it has failed. */
+void login_welcome(struct client *client);
+/* A server for the check of its startup settings; NULL: the welcome has come. */
+void login_granted(struct client *client, struct server *server);
+/* The check of its startup settings has ended; `error` is an ErrorResponse, or empty. */
+void login_greeted(struct client *client, struct slice parameters, struct slice error);
+void client_login_free(struct client_login *login);
+
+/* route.c: messages of a client that is logged in. Returns the bytes that are done with. */
+size_t route_data(struct client *client, struct slice data);
+/* The server is made to hold the statement under its own name; false when the client has ended (memory). */
+bool route_ensure_statement(struct lease *lease, struct statement *statement);
+
+/* Takes what matters out of the configuration; at login and after a reload. */
+void client_configure(struct client *client);
+
+/* Timeouts that depend on what the client is doing now: started and stopped here, at changes of state. */
+void client_arm_idle(struct client *client);
+
+/* A ParameterStatus is on its way to the client: remembers what matters for reading its texts. */
+void client_note_parameter(struct client *client, struct slice name, struct slice value);
+
+/* May its texts be parsed? */
+static inline bool client_is_readable(const struct client *client)
+{
+    return client->is_readable && !client->has_unsafe_encoding;
+}
+
+/* console.c: a client of the administration console. */
+size_t console_data(struct client *client, struct slice data);
+
+/* ReadyForQuery status of a client without a server. */
+char client_status(const struct client *client);
+
+#endif

@@ -1,0 +1,54 @@
+/*
+ * Whether values fit together; each rule names the keys and what to do.
+ */
+#include "config_build.h"
+
+#include <string.h>
+#include <strings.h>
+
+static bool is_loopback(const char *addr)
+{
+    return strcasecmp(addr, "localhost") == 0 || strncmp(addr, "127.", 4) == 0 || strcmp(addr, "::1") == 0;
+}
+
+/* One identity: where it is written, its mode and its time to live. */
+static void check_cache(const struct config *config, const char *where, enum cache_mode mode, uint64_t ttl_us,
+                        struct config_problems *problems)
+{
+    if (mode == CACHE_EXACT && config->settings.cache_writes != CACHE_WRITES_THROUGH_WEIR)
+        config_problem(problems, where, 0,
+                       "cache = exact needs cache_writes = through_weir, the promise that every write passes "
+                       "through this process (cache_feed is not built yet)");
+    if (mode == CACHE_TTL && ttl_us == 0)
+        config_problem(problems, where, 0,
+                       "cache = ttl needs a cache_ttl above 0: nothing else ends the life of an answer");
+}
+
+void config_check(const struct config *config, struct config_problems *problems)
+{
+    const struct config_settings *s = &config->settings;
+    check_cache(config, config->path, s->cache, s->cache_ttl_us, problems);
+    for (size_t i = 0; i < config->database_count; i++) {
+        const struct config_database *db = config->databases[i];
+        if (db->cache != CONFIG_INHERIT || db->cache_ttl_us != CONFIG_INHERIT_US)
+            check_cache(config, db->origin, config_cache_mode(config, db, NULL),
+                        config_cache_ttl_us(config, db, NULL), problems);
+    }
+    for (size_t i = 0; i < config->user_count; i++) {
+        const struct config_user *user = config->users[i];
+        enum cache_mode mode = user->cache != CONFIG_INHERIT ? (enum cache_mode)user->cache : s->cache;
+        uint64_t ttl_us = user->cache_ttl_us != CONFIG_INHERIT_US ? user->cache_ttl_us : s->cache_ttl_us;
+        if (user->cache != CONFIG_INHERIT || user->cache_ttl_us != CONFIG_INHERIT_US)
+            check_cache(config, user->name, mode, ttl_us, problems);
+    }
+    if (s->cache_max_result_bytes > s->cache_memory_bytes)
+        config_problem(problems, config->path, 0, "cache_max_result is larger than cache_memory");
+    if (s->http_port != 0 && !is_loopback(s->http_addr) && s->http_token_file[0] == '\0')
+        config_problem(problems, config->path, 0,
+                       "http_addr = %s is not a loopback address: http_token_file is needed", s->http_addr);
+    if (s->http_port != 0 && s->http_port == s->listen_port)
+        config_problem(problems, config->path, 0, "http_port and listen_port are both %d", s->http_port);
+    if (s->listen_addr[0] == '\0' && s->unix_socket_dir[0] == '\0')
+        config_problem(problems, config->path, 0,
+                       "nowhere to listen: listen_addr and unix_socket_dir are both empty");
+}

@@ -1,0 +1,457 @@
+/*
+ * conn: the byte stream.
+ *
+ *   readable ──► recv into the worker's buffer ──► on_data ──► rest kept in `in`
+ *   write    ──► sendmsg ──► rest kept in `out`, armed for writing ──► drained
+ *
+ * Invariants: the event is armed for exactly `wanted`; `in` and `out` hold memory only while they hold bytes; on_closed is
+ * called at most once; an object with depth > 0 is on the stack of a callback and is freed when that returns.
+ */
+#include "weir/net/conn.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+#include "weir/util/buf.h"
+#include "weir/util/clock.h"
+
+enum { LINGER_US = 5 * 1000 * 1000 };
+
+struct conn {
+    struct event event;
+    struct worker *worker;
+    const struct conn_handler *handler;
+    void *owner;
+    struct buf in;
+    struct buf out;
+    size_t out_sent; /* bytes at the front of `out` that have left */
+    size_t input_limit;
+    int fd;
+    int write_error;
+    short armed;
+    uint8_t depth;
+    bool is_reading : 1;
+    bool is_connecting : 1;
+    bool is_closed : 1;   /* on_closed has been called */
+    bool is_freed : 1;
+    bool was_congested : 1;
+};
+
+static void ready(evutil_socket_t fd, short what, void *arg);
+
+static void arm(struct conn *conn)
+{
+    bool is_full = conn->in.len >= conn->input_limit;
+    short wanted = 0;
+    if (!conn->is_closed && conn->is_reading && !conn->is_connecting && !is_full)
+        wanted |= EV_READ;
+    if (!conn->is_closed && (conn->is_connecting || conn_output_pending(conn) > 0) && conn->write_error == 0)
+        wanted |= EV_WRITE;
+    if (wanted == conn->armed)
+        return;
+    if (conn->armed != 0)
+        event_del(&conn->event);
+    conn->armed = wanted;
+    if (wanted == 0)
+        return;
+    event_assign(&conn->event, loop_base(worker_loop(conn->worker)), conn->fd, (short)(wanted | EV_PERSIST), ready, conn);
+    event_add(&conn->event, NULL);
+}
+
+static struct conn *make(struct worker *worker, int fd, const struct conn_handler *handler, void *owner)
+{
+    struct conn *conn = calloc(1, sizeof(*conn));
+    if (conn == NULL) {
+        close(fd);
+        return NULL;
+    }
+    *conn = (struct conn){.worker = worker, .handler = handler, .owner = owner, .fd = fd};
+    conn->input_limit = CONN_INPUT_LIMIT;
+    conn->is_reading = true;
+    return conn;
+}
+
+struct conn *conn_new(struct worker *worker, int fd, const struct conn_handler *handler, void *owner)
+{
+    struct conn *conn = make(worker, fd, handler, owner);
+    if (conn != NULL)
+        arm(conn);
+    return conn;
+}
+
+struct conn *conn_connect(struct worker *worker, const struct address *to, const struct conn_handler *handler,
+                          void *owner, struct error *error)
+{
+    int fd = socket(to->as.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        error_set_state(error, "53000", "socket: %s", strerror(errno));
+        return NULL;
+    }
+    /* A Unix socket whose backlog is full says EAGAIN, and would never become writable: that is a refusal. */
+    if (connect(fd, &to->as.any, to->len) != 0 && errno != EINPROGRESS) {
+        error_set_state(error, "08006", "connect failed: %s", strerror(errno));
+        close(fd);
+        return NULL;
+    }
+    struct conn *conn = make(worker, fd, handler, owner);
+    if (conn == NULL) {
+        error_set_state(error, "53200", "out of memory");
+        return NULL;
+    }
+    conn->is_connecting = true;
+    arm(conn);
+    return conn;
+}
+
+static void destroy(struct conn *conn)
+{
+    if (conn->armed != 0 || conn->write_error != 0)
+        event_del(&conn->event);
+    close(conn->fd);
+    buf_free(&conn->in);
+    buf_free(&conn->out);
+    free(conn);
+}
+
+void conn_free(struct conn *conn)
+{
+    if (conn == NULL || conn->is_freed)
+        return;
+    conn->is_freed = true;
+    if (conn->depth == 0)
+        destroy(conn);
+}
+
+static void enter(struct conn *conn)
+{
+    conn->depth++;
+}
+
+/* False when the connection is gone. */
+static bool leave(struct conn *conn)
+{
+    conn->depth--;
+    if (!conn->is_freed)
+        return true;
+    if (conn->depth == 0)
+        destroy(conn);
+    return false;
+}
+
+static void end(struct conn *conn, int error)
+{
+    if (conn->is_closed)
+        return;
+    conn->is_closed = true;
+    arm(conn);
+    enter(conn);
+    conn->handler->on_closed(conn->owner, error);
+    leave(conn);
+}
+
+/* Hands bytes to the owner; `from_in` tells whether they are the kept ones. */
+static void deliver(struct conn *conn, struct slice data, bool from_in)
+{
+    enter(conn);
+    size_t used = conn->handler->on_data(conn->owner, data);
+    if (!leave(conn))
+        return;
+    if (from_in) {
+        buf_consume(&conn->in, used);
+        if (conn->in.len == 0)
+            buf_free(&conn->in);
+    } else if (used < data.len) {
+        buf_append_slice(&conn->in, slice_from(data, used));
+    }
+    if (buf_failed(&conn->in))
+        end(conn, ENOMEM);
+    else
+        arm(conn);
+}
+
+static void receive(struct conn *conn)
+{
+    uint8_t *scratch = worker_read_buffer(conn->worker);
+    size_t room = WORKER_READ_BYTES;
+    if (conn->in.len > 0 && conn->input_limit - conn->in.len < room)
+        room = conn->input_limit - conn->in.len;
+    ssize_t got = recv(conn->fd, scratch, room, 0);
+    if (got > 0 && conn->in.len == 0) {
+        deliver(conn, slice_make(scratch, (size_t)got), false);
+    } else if (got > 0) {
+        buf_append(&conn->in, scratch, (size_t)got);
+        deliver(conn, buf_slice(&conn->in), true);
+    } else if (got == 0) {
+        end(conn, 0);
+    } else if (errno != EAGAIN && errno != EINTR) {
+        end(conn, errno);
+    } else if (conn->write_error != 0) {
+        end(conn, conn->write_error);
+    }
+}
+
+static void fail_write(struct conn *conn, int error)
+{
+    /* What the peer said before it went is still to be read; the end is told from the loop, not from inside a write. */
+    conn->write_error = error;
+    buf_free(&conn->out);
+    conn->out_sent = 0;
+    if (conn->armed != 0)
+        event_del(&conn->event);
+    event_assign(&conn->event, loop_base(worker_loop(conn->worker)), conn->fd, EV_READ | EV_PERSIST, ready, conn);
+    event_add(&conn->event, NULL);
+    conn->armed = EV_READ;
+    event_active(&conn->event, EV_READ, 0);
+}
+
+static void flush(struct conn *conn)
+{
+    ssize_t sent = send(conn->fd, conn->out.data + conn->out_sent, conn_output_pending(conn), MSG_NOSIGNAL);
+    if (sent < 0) {
+        if (errno != EAGAIN && errno != EINTR)
+            fail_write(conn, errno);
+        return;
+    }
+    conn->out_sent += (size_t)sent;
+    if (conn_output_pending(conn) == 0) {
+        buf_free(&conn->out);
+        conn->out_sent = 0;
+    }
+    if (conn->was_congested && conn_output_pending(conn) <= CONN_OUTPUT_LOW) {
+        conn->was_congested = false;
+        if (conn->handler->on_drained != NULL)
+            conn->handler->on_drained(conn->owner);
+    }
+}
+
+static void finish_connect(struct conn *conn)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+    getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    conn->is_connecting = false;
+    if (error != 0)
+        end(conn, error);
+    else
+        conn->handler->on_connected(conn->owner);
+}
+
+static void ready(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    struct conn *conn = arg;
+    enter(conn);
+    if (what & EV_WRITE) {
+        if (conn->is_connecting)
+            finish_connect(conn);
+        else if (conn_output_pending(conn) > 0)
+            flush(conn);
+    }
+    if (!conn->is_freed && !conn->is_closed && (what & EV_READ))
+        receive(conn);
+    if (leave(conn))
+        arm(conn);
+}
+
+static void keep(struct conn *conn, const struct iovec *parts, int count, size_t skip)
+{
+    if (conn->out_sent > 0 && conn->out_sent >= conn->out.len / 2) {
+        buf_consume(&conn->out, conn->out_sent);
+        conn->out_sent = 0;
+    }
+    for (int i = 0; i < count; i++) {
+        size_t drop = skip < parts[i].iov_len ? skip : parts[i].iov_len;
+        skip -= drop;
+        buf_append(&conn->out, (const uint8_t *)parts[i].iov_base + drop, parts[i].iov_len - drop);
+    }
+    if (buf_failed(&conn->out)) {
+        fail_write(conn, ENOMEM);
+        return;
+    }
+    if (conn_is_congested(conn))
+        conn->was_congested = true;
+}
+
+void conn_writev(struct conn *conn, const struct iovec *parts, int count)
+{
+    if (conn->is_closed || conn->is_freed || conn->write_error != 0)
+        return;
+    size_t total = 0;
+    for (int i = 0; i < count; i++)
+        total += parts[i].iov_len;
+    if (total == 0)
+        return;
+    ssize_t sent = 0;
+    if (conn_output_pending(conn) == 0 && !conn->is_connecting) {
+        struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = (size_t)count};
+        sent = count == 1 ? send(conn->fd, parts[0].iov_base, total, MSG_NOSIGNAL)
+                          : sendmsg(conn->fd, &message, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+            fail_write(conn, errno);
+            return;
+        }
+        if (sent < 0)
+            sent = 0;
+    }
+    if ((size_t)sent == total)
+        return;
+    keep(conn, parts, count, (size_t)sent);
+    if (conn->write_error == 0)
+        arm(conn);
+}
+
+void conn_write(struct conn *conn, const void *data, size_t len)
+{
+    struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    conn_writev(conn, &part, 1);
+}
+
+size_t conn_output_pending(const struct conn *conn)
+{
+    return conn->out.len - conn->out_sent;
+}
+
+size_t conn_input_pending(const struct conn *conn)
+{
+    return conn->in.len;
+}
+
+void conn_set_reading(struct conn *conn, bool on)
+{
+    if (conn->is_reading == on)
+        return;
+    conn->is_reading = on;
+    arm(conn);
+}
+
+bool conn_is_reading(const struct conn *conn)
+{
+    return conn->is_reading;
+}
+
+void conn_set_input_limit(struct conn *conn, size_t limit)
+{
+    conn->input_limit = limit;
+    arm(conn);
+}
+
+void conn_kick(struct conn *conn)
+{
+    if (conn->depth > 0 || conn->is_closed || conn->in.len == 0)
+        return;
+    deliver(conn, buf_slice(&conn->in), true);
+}
+
+void conn_detach(struct conn *conn)
+{
+    if (conn->armed != 0)
+        event_del(&conn->event);
+    conn->armed = 0;
+    conn->worker = NULL;
+}
+
+void conn_attach(struct conn *conn, struct worker *worker)
+{
+    conn->worker = worker;
+    arm(conn);
+}
+
+void conn_set_handler(struct conn *conn, const struct conn_handler *handler, void *owner)
+{
+    conn->handler = handler;
+    conn->owner = owner;
+}
+
+bool conn_has_news(const struct conn *conn)
+{
+    if (conn->in.len > 0 || conn->is_closed || conn->write_error != 0)
+        return true;
+    struct pollfd p = {.fd = conn->fd, .events = POLLIN | POLLRDHUP};
+    return poll(&p, 1, 0) != 0;
+}
+
+bool conn_is_open(const struct conn *conn)
+{
+    return !conn->is_freed && !conn->is_closed;
+}
+
+int conn_fd(const struct conn *conn)
+{
+    return conn->fd;
+}
+
+void conn_local_address(const struct conn *conn, struct address *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->len = sizeof(out->as);
+    if (getsockname(conn->fd, &out->as.any, &out->len) != 0)
+        out->as.any.sa_family = AF_UNIX;
+}
+
+struct worker *conn_worker(const struct conn *conn)
+{
+    return conn->worker;
+}
+
+/* What is left of a connection that only has output to send. */
+struct lingering {
+    struct conn *conn;
+    struct timer timer;
+};
+
+static size_t linger_data(void *owner, struct slice data)
+{
+    (void)owner;
+    return data.len;
+}
+
+static void linger_end(void *owner, int error)
+{
+    (void)error;
+    struct lingering *lingering = owner;
+    timer_stop(&lingering->timer);
+    conn_free(lingering->conn);
+    free(lingering);
+}
+
+static void linger_timeout(struct timer *timer)
+{
+    linger_end(list_entry(timer, struct lingering, timer), 0);
+}
+
+static void linger_drained(void *owner)
+{
+    struct lingering *lingering = owner;
+    if (conn_output_pending(lingering->conn) == 0)
+        linger_end(owner, 0);
+    else
+        lingering->conn->was_congested = true;
+}
+
+static const struct conn_handler linger_handler = {
+    .on_data = linger_data, .on_drained = linger_drained, .on_closed = linger_end};
+
+void conn_close_after_output(struct conn *conn)
+{
+    struct lingering *lingering = NULL;
+    if (!conn->is_closed && conn_output_pending(conn) > 0)
+        lingering = calloc(1, sizeof(*lingering));
+    if (lingering == NULL) {
+        if (!conn->is_closed)
+            shutdown(conn->fd, SHUT_WR);
+        conn_free(conn);
+        return;
+    }
+    lingering->conn = conn;
+    conn->handler = &linger_handler;
+    conn->owner = lingering;
+    conn->was_congested = true; /* so that the end of the output is told */
+    if (conn->depth == 0) /* else a handler further up the stack may still be reading from it */
+        buf_free(&conn->in);
+    timer_start(worker_loop(conn->worker), &lingering->timer, LINGER_US, linger_timeout);
+}

@@ -1,0 +1,89 @@
+/*
+ * mailbox: a list under a mutex, and an eventfd that is written only when the list was empty.
+ */
+#include "weir/net/mailbox.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+struct mailbox {
+    pthread_mutex_t mutex;
+    struct mail *first;
+    struct mail **last;
+    int fd;
+    struct event *event;
+};
+
+static void drain(struct mailbox *mailbox)
+{
+    pthread_mutex_lock(&mailbox->mutex);
+    struct mail *mail = mailbox->first;
+    mailbox->first = NULL;
+    mailbox->last = &mailbox->first;
+    pthread_mutex_unlock(&mailbox->mutex);
+    while (mail != NULL) {
+        struct mail *next = mail->next;
+        mail->run(mail);
+        mail = next;
+    }
+}
+
+static void wake(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    uint64_t count;
+    ssize_t ignored = read(fd, &count, sizeof(count));
+    (void)ignored;
+    drain(arg);
+}
+
+struct mailbox *mailbox_new(struct loop *loop)
+{
+    struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
+    if (mailbox == NULL)
+        return NULL;
+    pthread_mutex_init(&mailbox->mutex, NULL);
+    mailbox->last = &mailbox->first;
+    mailbox->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (mailbox->fd >= 0)
+        mailbox->event = event_new(loop_base(loop), mailbox->fd, EV_READ | EV_PERSIST, wake, mailbox);
+    if (mailbox->event == NULL || event_add(mailbox->event, NULL) != 0) {
+        mailbox_free(mailbox);
+        return NULL;
+    }
+    return mailbox;
+}
+
+void mailbox_free(struct mailbox *mailbox)
+{
+    if (mailbox == NULL)
+        return;
+    while (mailbox->first != NULL)
+        drain(mailbox);
+    if (mailbox->event != NULL)
+        event_free(mailbox->event);
+    if (mailbox->fd >= 0)
+        close(mailbox->fd);
+    pthread_mutex_destroy(&mailbox->mutex);
+    free(mailbox);
+}
+
+void mailbox_post(struct mailbox *mailbox, struct mail *mail)
+{
+    mail->next = NULL;
+    pthread_mutex_lock(&mailbox->mutex);
+    bool was_empty = mailbox->first == NULL;
+    *mailbox->last = mail;
+    mailbox->last = &mail->next;
+    if (was_empty) {
+        /* Inside the lock, so that the box cannot be freed between. A full eventfd is readable as well. */
+        uint64_t one = 1;
+        ssize_t ignored = write(mailbox->fd, &one, sizeof(one));
+        (void)ignored;
+    }
+    pthread_mutex_unlock(&mailbox->mutex);
+}

@@ -1,0 +1,754 @@
+/*
+ * pool: leases, waiters, and when to open connections.
+ *
+ * The order of waiters is kept across workers by looking at the other parts' oldest_wait_us when a server becomes free.
+ * A server promised to another part stays idle here until the mail that takes it over runs: not from inside its own
+ * callback, since its new thread would meet it there.
+ */
+#include "weir/pool/pool.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "weir/pool/registry.h"
+#include "weir/pool/server.h"
+#include "weir/util/clock.h"
+#include "weir/util/log.h"
+#include "weir/wire/encode.h"
+
+enum {
+    FOREIGN_ADVANTAGE_US = 1000,  /* how much longer another worker's waiter must have waited to be served first */
+    BACKOFF_FIRST_US = 50 * 1000, /* after the first failure of a host; doubles up to server_login_retry */
+    IDLE_SCAN = 8,                /* how many idle servers are looked at for a matching profile */
+};
+
+struct host_state {
+    uint64_t retry_at_us;
+    int failures;
+};
+
+struct pool_shared {
+    pthread_mutex_t mutex;
+    struct credential *credential;
+    struct welcome *welcome;
+    struct host_state *hosts;
+    size_t host_count;
+    struct buf last_failure; /* the latest ErrorResponse, for those who cannot wait any longer */
+    char last_reason[200];
+};
+
+struct pool *pool_new(struct registry *registry, struct registry_database *database, struct registry_user *user,
+                      int worker_count)
+{
+    struct pool *pool = calloc(1, sizeof(*pool));
+    struct pool_part **parts = calloc((size_t)worker_count, sizeof(struct pool_part *));
+    struct pool_shared *shared = calloc(1, sizeof(*shared));
+    if (pool == NULL || parts == NULL || shared == NULL) {
+        free(pool);
+        free(parts);
+        free(shared);
+        return NULL;
+    }
+    pthread_mutex_init(&shared->mutex, NULL);
+    *pool = (struct pool){.registry = registry, .database = database, .user = user, .parts = parts,
+                          .part_count = worker_count, .shared = shared};
+    return pool;
+}
+
+static void free_part(struct pool_part *part)
+{
+    if (part == NULL)
+        return;
+    ledger_free(&part->ledger);
+    config_unref(part->config);
+    free(part);
+}
+
+void pool_free(struct pool *pool)
+{
+    for (int i = 0; i < pool->part_count; i++)
+        free_part(pool->parts[i]);
+    free(pool->parts);
+    credential_unref(pool->shared->credential);
+    welcome_unref(pool->shared->welcome);
+    free(pool->shared->hosts);
+    buf_free(&pool->shared->last_failure);
+    pthread_mutex_destroy(&pool->shared->mutex);
+    free(pool->shared);
+    free(pool);
+}
+
+static struct pool_part *part_at(const struct pool *pool, int index)
+{
+    return __atomic_load_n(&pool->parts[index], __ATOMIC_ACQUIRE);
+}
+
+static const struct server_events *events_of(const struct pool_part *part)
+{
+    return registry_events(part->pool->registry);
+}
+
+static void resolve_settings(struct pool_part *part)
+{
+    const struct config *config = part->config;
+    const struct config_settings *s = config_settings(config);
+    const struct config_database *database = part->database;
+    const struct config_user *user = config_user_find(config, part->pool->user->name);
+    part->settings = (struct pool_settings){
+        .size = config_pool_size(config, database, user),
+        .min_size = config_min_pool_size(config, database),
+        .reserve_size = config_reserve_pool_size(config, database, user),
+        .max_db_connections = config_max_db_connections(config, database),
+        .max_user_connections = config_max_user_connections(config, user),
+        .reserve_timeout_us = s->reserve_pool_timeout_us,
+        .query_wait_timeout_us = config_query_wait_timeout_us(config, database, user),
+        .server_lifetime_us = config_server_lifetime_us(config, database),
+        .server_idle_timeout_us = s->server_idle_timeout_us,
+        .server_connect_timeout_us = s->server_connect_timeout_us,
+        .server_login_retry_us = s->server_login_retry_us,
+        .server_check_delay_us = s->server_check_delay_us,
+        .reset_query = s->server_reset_query,
+        .check_query = strcmp(s->server_check_query, "<empty>") == 0 ? ";" : s->server_check_query,
+        .reset_always = s->server_reset_query_always != 0,
+        .is_round_robin = s->server_round_robin != 0,
+        .fast_close = s->server_fast_close != 0,
+        .wants_baseline = config_cache_mode(config, database, user) != CACHE_OFF,
+        .mode = config_pool_mode(config, database, user),
+        .socket_options = {.keepalive = s->tcp_keepalive != 0, .keepidle = s->tcp_keepidle,
+                           .keepintvl = s->tcp_keepintvl, .keepcnt = s->tcp_keepcnt,
+                           .user_timeout_ms = s->tcp_user_timeout, .buffer_bytes = s->tcp_socket_buffer},
+    };
+}
+
+static void reserve_due(struct timer *timer)
+{
+    pool_serve(list_entry(timer, struct pool_part, reserve_timer));
+}
+
+static void retry_due(struct timer *timer)
+{
+    pool_serve(list_entry(timer, struct pool_part, retry_timer));
+}
+
+struct pool_part *pool_part(struct pool *pool, struct worker *worker, struct config *config)
+{
+    int index = worker_index(worker);
+    struct pool_part *part = pool->parts[index]; /* only this thread writes it */
+    if (part != NULL)
+        return part;
+    const struct config_database *database = config_database_find(config, pool->database->name);
+    if (database == NULL || (part = calloc(1, sizeof(*part))) == NULL)
+        return NULL;
+    part->pool = pool;
+    part->worker = worker;
+    part->config = config_ref(config);
+    part->database = database;
+    for (size_t i = 0; i < SERVER_STATES; i++)
+        list_init(&part->servers[i]);
+    list_init(&part->waiters);
+    list_init(&part->newcomers);
+    list_init(&part->clients);
+    ledger_init(&part->ledger);
+    resolve_settings(part);
+    __atomic_store_n(&pool->parts[index], part, __ATOMIC_RELEASE);
+    return part;
+}
+
+void pool_part_configure(struct pool_part *part, struct config *config)
+{
+    const struct config_database *database = config_database_find(config, part->pool->database->name);
+    struct config *old = part->config;
+    bool is_same = database != NULL && config_database_is_same_server(part->database, database);
+    if (database == NULL) {
+        /* Removed: what is there ends; the old snapshot stays for those who still refer to it. */
+        pool_close_servers(part, "database removed");
+        return;
+    }
+    part->config = config_ref(config);
+    part->database = database;
+    resolve_settings(part);
+    if (!is_same)
+        pool_close_servers(part, "database configuration changed");
+    config_unref(old);
+    pool_serve(part);
+}
+
+/* ---- waiting -------------------------------------------------------------------------------------------------- */
+
+static void publish_oldest(struct pool_part *part)
+{
+    struct list_node *first = list_first(&part->waiters);
+    uint64_t since = first == NULL ? 0 : list_entry(first, struct pool_waiter, node)->since_us;
+    atomic_store_explicit(&part->oldest_wait_us, since, memory_order_relaxed);
+}
+
+bool pool_is_waiting(const struct pool_waiter *waiter)
+{
+    return list_node_is_linked(&waiter->node);
+}
+
+void pool_stop_waiting(struct pool_waiter *waiter)
+{
+    timer_stop(&waiter->timer);
+    if (!pool_is_waiting(waiter))
+        return;
+    struct pool_part *part = waiter->part;
+    /* A waiter for the welcome has since_us == 0. */
+    list_remove(waiter->since_us == 0 ? &part->newcomers : &part->waiters, &waiter->node);
+    publish_oldest(part);
+}
+
+static void fail_waiter(struct pool_part *part, struct pool_waiter *waiter, const char *sqlstate, const char *reason)
+{
+    struct buf response = BUF_INIT;
+    encode_error(&response, "FATAL", sqlstate, reason, NULL);
+    pool_stop_waiting(waiter);
+    events_of(part)->failed(waiter, buf_slice(&response), reason);
+    buf_free(&response);
+}
+
+static void wait_timeout(struct timer *timer)
+{
+    struct pool_waiter *waiter = list_entry(timer, struct pool_waiter, timer);
+    counter_bump(&waiter->part->counters.wait_timeouts);
+    fail_waiter(waiter->part, waiter, "08P01", "query_wait_timeout");
+}
+
+/* ---- opening connections ---------------------------------------------------------------------------------------- */
+
+static struct host_state *host_states(struct pool_part *part)
+{
+    struct pool_shared *shared = part->pool->shared;
+    if (shared->host_count < part->database->host_count) {
+        struct host_state *more = realloc(shared->hosts, part->database->host_count * sizeof(*more));
+        if (more == NULL)
+            return NULL;
+        memset(more + shared->host_count, 0, (part->database->host_count - shared->host_count) * sizeof(*more));
+        shared->hosts = more;
+        shared->host_count = part->database->host_count;
+    }
+    return shared->hosts;
+}
+
+/* The next host that may be tried, or -1 and when one may be. */
+static int pick_host(struct pool_part *part, uint64_t now, uint64_t *retry_at)
+{
+    struct pool_shared *shared = part->pool->shared;
+    int count = (int)part->database->host_count, found = -1;
+    int start = part->database->load_balance_hosts == LOAD_BALANCE_DISABLE ? 0 : part->next_host;
+    *retry_at = UINT64_MAX;
+    pthread_mutex_lock(&shared->mutex);
+    const struct host_state *hosts = host_states(part);
+    for (int i = 0; i < count && hosts != NULL && found < 0; i++) {
+        int host = (start + i) % count;
+        if (hosts[host].retry_at_us <= now)
+            found = host;
+        else if (hosts[host].retry_at_us < *retry_at)
+            *retry_at = hosts[host].retry_at_us;
+    }
+    pthread_mutex_unlock(&shared->mutex);
+    if (found >= 0)
+        part->next_host = (found + 1) % count;
+    return found;
+}
+
+/* Closes the server of this database or user that has been idle for longest, in another pool of this worker. */
+static bool evict_idle(struct pool_part *part, bool by_user)
+{
+    struct server *victim = NULL;
+    for (struct pool *pool = registry_pools(part->pool->registry); pool != NULL; pool = pool->next) {
+        struct pool_part *other = pool->parts[worker_index(part->worker)];
+        if (pool == part->pool || other == NULL ||
+            (by_user ? pool->user != part->pool->user : pool->database != part->pool->database))
+            continue;
+        list_for_each(&other->servers[SERVER_IDLE], node)
+        {
+            struct server *server = list_entry(node, struct server, node);
+            if (victim == NULL || server->idle_since_us < victim->idle_since_us)
+                victim = server;
+        }
+    }
+    if (victim == NULL)
+        return false;
+    server_close(victim, "evicted");
+    return true;
+}
+
+static bool take_budgets(struct pool_part *part, int size)
+{
+    struct pool *pool = part->pool;
+    const struct pool_settings *s = &part->settings;
+    if (!budget_take(&pool->budget, size))
+        return false;
+    if (budget_take(&pool->database->servers, s->max_db_connections) ||
+        (evict_idle(part, false) && budget_take(&pool->database->servers, s->max_db_connections))) {
+        if (budget_take(&pool->user->servers, s->max_user_connections) ||
+            (evict_idle(part, true) && budget_take(&pool->user->servers, s->max_user_connections)))
+            return true;
+        budget_give(&pool->database->servers);
+    }
+    budget_give(&pool->budget);
+    return false;
+}
+
+void pool_server_gone(struct server *server)
+{
+    struct pool_part *part = server->part;
+    budget_give(&part->pool->budget);
+    budget_give(&part->pool->database->servers);
+    budget_give(&part->pool->user->servers);
+    atomic_fetch_sub_explicit(&part->server_count, 1, memory_order_relaxed);
+}
+
+static size_t opening(const struct pool_part *part)
+{
+    return part->servers[SERVER_CONNECTING].count + part->servers[SERVER_LOGIN].count +
+           part->servers[SERVER_TESTING].count;
+}
+
+/* The size that the pool may have now: the reserve opens when the oldest waiter has waited long enough. */
+static int size_now(struct pool_part *part, uint64_t now)
+{
+    const struct pool_settings *s = &part->settings;
+    int size = s->size > 0 ? s->size : 1;
+    struct list_node *first = list_first(&part->waiters);
+    if (s->reserve_size <= 0 || first == NULL)
+        return size;
+    uint64_t waited = now - list_entry(first, struct pool_waiter, node)->since_us;
+    if (waited >= s->reserve_timeout_us)
+        return size + s->reserve_size;
+    if (!timer_is_running(&part->reserve_timer))
+        timer_start(worker_loop(part->worker), &part->reserve_timer, s->reserve_timeout_us, reserve_due);
+    return size;
+}
+
+static void ask_for_idle(struct pool_part *part);
+
+static void open_servers(struct pool_part *part)
+{
+    uint64_t now = clock_now_us(), retry_at;
+    size_t waiting = part->waiters.count + (part->newcomers.count > 0 ? 1 : 0);
+    size_t missing = 0;
+    if (part->settings.min_size > 0 && !list_is_empty(&part->clients)) {
+        int used = budget_used(&part->pool->budget);
+        missing = used < part->settings.min_size ? (size_t)(part->settings.min_size - used) : 0;
+    }
+    size_t wanted = waiting > opening(part) ? waiting - opening(part) : 0;
+    if (wanted < missing)
+        wanted = missing;
+    for (; wanted > 0; wanted--) {
+        int host = pick_host(part, now, &retry_at);
+        if (host < 0) {
+            if (!timer_is_running(&part->retry_timer) && retry_at != UINT64_MAX)
+                timer_start(worker_loop(part->worker), &part->retry_timer, (retry_at - now + 9999) / 10000 * 10000,
+                            retry_due);
+            return;
+        }
+        int size = size_now(part, now);
+        if (!take_budgets(part, size)) {
+            ask_for_idle(part);
+            return;
+        }
+        if (budget_used(&part->pool->budget) > part->settings.size && part->settings.size > 0)
+            log_warning("%s/%s: taking connection from reserve_pool", part->pool->database->name,
+                        part->pool->user->name);
+        server_connect(part, host);
+    }
+}
+
+/* Until the next attempt: doubled for each failure, at most server_login_retry, up to a quarter less by chance. */
+static uint64_t backoff_us(const struct pool_part *part, int failures, uint64_t seed)
+{
+    uint64_t longest = part->settings.server_login_retry_us;
+    uint64_t wait = failures > 20 ? longest : (uint64_t)BACKOFF_FIRST_US << (failures - 1);
+    if (wait > longest)
+        wait = longest;
+    uint64_t random = seed * UINT64_C(0x9E3779B97F4A7C15) >> 40; /* 24 bits */
+    return wait - (wait / 4) * random / (UINT64_C(1) << 24);
+}
+
+static bool is_hopeless(const char *sqlstate)
+{
+    return strncmp(sqlstate, "28", 2) == 0 || strncmp(sqlstate, "3D", 2) == 0 || strncmp(sqlstate, "42", 2) == 0 ||
+           strncmp(sqlstate, "0A", 2) == 0;
+}
+
+static void fail_all(struct pool_part *part, struct list *waiters, struct slice response, const char *reason)
+{
+    for (size_t left = waiters->count; left > 0 && !list_is_empty(waiters); left--) {
+        struct pool_waiter *waiter = list_entry(list_first(waiters), struct pool_waiter, node);
+        pool_stop_waiting(waiter);
+        events_of(part)->failed(waiter, response, reason);
+    }
+}
+
+void pool_server_failed(struct pool_part *part, int host, const char *reason, const char *sqlstate, struct slice response)
+{
+    struct pool_shared *shared = part->pool->shared;
+    struct buf copy = BUF_INIT;
+    bool is_own = response.len > 0;
+    if (is_own) {
+        buf_append_slice(&copy, response);
+    } else {
+        char text[300];
+        snprintf(text, sizeof(text), "server login has been failing, cached error: %s (server_login_retry)", reason);
+        encode_error(&copy, "FATAL", sqlstate, text, NULL);
+    }
+    pthread_mutex_lock(&shared->mutex);
+    struct host_state *hosts = host_states(part);
+    if (hosts != NULL && (size_t)host < shared->host_count) {
+        hosts[host].failures++;
+        uint64_t seed = registry_next_id(part->pool->registry);
+        hosts[host].retry_at_us = clock_now_us() + backoff_us(part, hosts[host].failures, seed);
+    }
+    buf_clear(&shared->last_failure);
+    buf_append_slice(&shared->last_failure, buf_slice(&copy));
+    snprintf(shared->last_reason, sizeof(shared->last_reason), "%s", reason);
+    pthread_mutex_unlock(&shared->mutex);
+    bool is_temporary = strcmp(sqlstate, "57P03") == 0 || strcmp(sqlstate, "53300") == 0;
+    if (is_hopeless(sqlstate))
+        fail_all(part, &part->waiters, buf_slice(&copy), reason);
+    if (is_hopeless(sqlstate) || (is_own && !is_temporary))
+        fail_all(part, &part->newcomers, buf_slice(&copy), reason);
+    buf_free(&copy);
+    pool_serve(part);
+}
+
+/* ---- handing out -------------------------------------------------------------------------------------------------- */
+
+static void grant(struct pool_part *part, struct server *server, void *owner)
+{
+    server_set_state(server, SERVER_LEASED);
+    server->owner = owner;
+    server->request_time_us = clock_now_us();
+    counter_bump(&part->counters.server_assignment_count);
+}
+
+/* An idle server that may be handed out now; closes or tests those that may not. */
+static struct server *take_idle(struct pool_part *part, const void *preferred_profile)
+{
+    struct list *idle = &part->servers[SERVER_IDLE];
+    for (;;) {
+        struct list_node *node = list_first(idle);
+        if (node == NULL || idle->count <= part->promised)
+            return NULL;
+        struct server *server = list_entry(node, struct server, node), *best = server;
+        for (int i = 0; i < IDLE_SCAN && node != &idle->head && preferred_profile != NULL; i++, node = node->next) {
+            struct server *other = list_entry(node, struct server, node);
+            if (other->profile == preferred_profile) {
+                best = other;
+                break;
+            }
+        }
+        if (best->close_needed) {
+            server_close(best, best->close_reason);
+            continue;
+        }
+        uint64_t delay = part->settings.server_check_delay_us;
+        if (part->settings.check_query[0] != '\0' && clock_now_us() - best->idle_since_us > delay) {
+            best->idle_since_us = clock_now_us();
+            server_run(best, part->settings.check_query, false);
+            continue;
+        }
+        return best;
+    }
+}
+
+static void serve_newcomers(struct pool_part *part)
+{
+    struct welcome *welcome = pool_welcome(part->pool);
+    if (welcome == NULL)
+        return;
+    welcome_unref(welcome);
+    for (size_t left = part->newcomers.count; left > 0 && !list_is_empty(&part->newcomers); left--) {
+        struct pool_waiter *waiter = list_entry(list_first(&part->newcomers), struct pool_waiter, node);
+        pool_stop_waiting(waiter);
+        events_of(part)->granted(waiter, NULL);
+    }
+}
+
+void pool_serve(struct pool_part *part)
+{
+    if (!list_is_empty(&part->newcomers))
+        serve_newcomers(part);
+    if (registry_is_paused(part->pool->registry, part->pool->database))
+        return;
+    while (!list_is_empty(&part->waiters)) {
+        struct server *server = take_idle(part, NULL);
+        if (server == NULL)
+            break;
+        struct pool_waiter *waiter = list_entry(list_first(&part->waiters), struct pool_waiter, node);
+        pool_stop_waiting(waiter);
+        grant(part, server, waiter);
+        events_of(part)->granted(waiter, server);
+    }
+    open_servers(part);
+}
+
+struct server *pool_lease(struct pool_part *part, struct pool_waiter *waiter, void *owner, const void *preferred_profile)
+{
+    bool is_paused = registry_is_paused(part->pool->registry, part->pool->database);
+    if (!is_paused && list_is_empty(&part->waiters)) {
+        struct server *server = take_idle(part, preferred_profile);
+        if (server != NULL) {
+            grant(part, server, owner);
+            return server;
+        }
+    }
+    waiter->part = part;
+    waiter->since_us = clock_now_us();
+    list_push_back(&part->waiters, &waiter->node);
+    publish_oldest(part);
+    if (part->settings.query_wait_timeout_us > 0)
+        timer_start(worker_loop(part->worker), &waiter->timer, part->settings.query_wait_timeout_us, wait_timeout);
+    if (!is_paused)
+        open_servers(part);
+    return NULL;
+}
+
+bool pool_wait_for_welcome(struct pool_part *part, struct pool_waiter *waiter)
+{
+    struct welcome *welcome = pool_welcome(part->pool);
+    if (welcome != NULL) {
+        welcome_unref(welcome);
+        return true;
+    }
+    waiter->part = part;
+    waiter->since_us = 0;
+    list_push_back(&part->newcomers, &waiter->node);
+    open_servers(part);
+    return false;
+}
+
+/* ---- between workers ------------------------------------------------------------------------------------------------ */
+
+struct parts_mail {
+    struct mail mail;
+    struct pool_part *from, *to;
+    struct server *server;
+};
+
+static void post_parts(struct pool_part *at, void (*run)(struct mail *), struct pool_part *from, struct pool_part *to,
+                       struct server *server)
+{
+    struct parts_mail *mail = malloc(sizeof(*mail));
+    if (mail == NULL) {
+        if (server != NULL)
+            server_close(server, "out of memory");
+        return;
+    }
+    *mail = (struct parts_mail){.mail = {.run = run}, .from = from, .to = to, .server = server};
+    worker_post(at->worker, &mail->mail);
+}
+
+static void receive_server(struct mail *mail)
+{
+    struct parts_mail parts = *(struct parts_mail *)(void *)mail;
+    free(mail);
+    struct pool_part *part = parts.to;
+    struct server *server = parts.server;
+    server->part = part;
+    atomic_store(&part->has_asked, false);
+    atomic_fetch_add_explicit(&part->server_count, 1, memory_order_relaxed);
+    list_push_back(&part->servers[SERVER_IDLE], &server->node);
+    atomic_store_explicit(&part->idle_count, (int)part->servers[SERVER_IDLE].count, memory_order_relaxed);
+    server_adopt(server);
+    pool_serve(part);
+}
+
+/* Takes an idle server from `from` (whose thread this is) to `to`, if there still is one to spare and a need. */
+static bool hand_over(struct pool_part *from, struct pool_part *to)
+{
+    struct list_node *node = list_first(&from->servers[SERVER_IDLE]);
+    if (node == NULL || atomic_load_explicit(&to->oldest_wait_us, memory_order_relaxed) == 0)
+        return false;
+    struct server *server = list_entry(node, struct server, node);
+    list_remove(&from->servers[SERVER_IDLE], node);
+    atomic_store_explicit(&from->idle_count, (int)from->servers[SERVER_IDLE].count, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&from->server_count, 1, memory_order_relaxed);
+    server_orphan(server);
+    post_parts(to, receive_server, from, to, server);
+    return true;
+}
+
+static void keep_promise(struct mail *mail)
+{
+    struct parts_mail parts = *(struct parts_mail *)(void *)mail;
+    free(mail);
+    parts.from->promised--;
+    hand_over(parts.from, parts.to);
+    pool_serve(parts.from);
+}
+
+static void asked_for_idle(struct mail *mail)
+{
+    struct parts_mail parts = *(struct parts_mail *)(void *)mail;
+    free(mail);
+    if (!list_is_empty(&parts.from->waiters) || parts.from->servers[SERVER_IDLE].count <= parts.from->promised ||
+        !hand_over(parts.from, parts.to))
+        atomic_store(&parts.to->has_asked, false);
+}
+
+/* No budget for another connection: perhaps another worker has one to spare. */
+static void ask_for_idle(struct pool_part *part)
+{
+    struct pool *pool = part->pool;
+    if (pool->part_count == 1 || list_is_empty(&part->waiters) || atomic_load(&part->has_asked))
+        return;
+    for (int i = 0; i < pool->part_count; i++) {
+        struct pool_part *other = part_at(pool, i);
+        if (other == NULL || other == part || atomic_load_explicit(&other->idle_count, memory_order_relaxed) == 0)
+            continue;
+        atomic_store(&part->has_asked, true);
+        post_parts(other, asked_for_idle, other, part, NULL);
+        return;
+    }
+}
+
+/* The part whose oldest waiter has waited so much longer that a free server should go there; NULL for our own. */
+static struct pool_part *more_patient(struct pool_part *part)
+{
+    struct pool *pool = part->pool;
+    uint64_t own = atomic_load_explicit(&part->oldest_wait_us, memory_order_relaxed);
+    struct pool_part *best = NULL;
+    uint64_t oldest = own == 0 ? UINT64_MAX : own - FOREIGN_ADVANTAGE_US;
+    for (int i = 0; i < pool->part_count; i++) {
+        struct pool_part *other = part_at(pool, i);
+        if (other == NULL || other == part)
+            continue;
+        uint64_t since = atomic_load_explicit(&other->oldest_wait_us, memory_order_relaxed);
+        bool is_stranded = own != 0 && atomic_load_explicit(&other->server_count, memory_order_relaxed) == 0;
+        if (since != 0 && (since < oldest || (is_stranded && best == NULL))) {
+            oldest = since < oldest ? since : oldest;
+            best = other;
+        }
+    }
+    return best;
+}
+
+/* The server is idle: to whom does it go? */
+static void place(struct server *server)
+{
+    struct pool_part *part = server->part;
+    if (part->pool->part_count > 1 && !registry_is_paused(part->pool->registry, part->pool->database)) {
+        struct pool_part *other = more_patient(part);
+        if (other != NULL && part->servers[SERVER_IDLE].count > part->promised) {
+            part->promised++;
+            post_parts(part, keep_promise, part, other, NULL);
+        }
+    }
+    if (!list_is_empty(&part->waiters) || !list_is_empty(&part->newcomers))
+        pool_serve(part);
+}
+
+/* ---- coming back --------------------------------------------------------------------------------------------------- */
+
+void pool_release(struct server *server, const char *reset)
+{
+    struct pool_part *part = server->part;
+    bool is_paused = registry_is_paused(part->pool->registry, part->pool->database);
+    if (is_paused && !server->close_needed) {
+        server->close_needed = true;
+        server->close_reason = "database paused";
+    }
+    if (server->close_needed) {
+        server_close(server, server->close_reason);
+        pool_serve(part);
+        return;
+    }
+    if (reset == NULL && (part->settings.mode == POOL_MODE_SESSION || part->settings.reset_always))
+        reset = part->settings.reset_query;
+    if (reset != NULL && reset[0] != '\0') {
+        server_run(server, reset, true);
+        return;
+    }
+    server_set_state(server, SERVER_IDLE);
+    place(server);
+}
+
+void pool_server_ready(struct server *server)
+{
+    struct pool_part *part = server->part;
+    pthread_mutex_lock(&part->pool->shared->mutex);
+    struct host_state *hosts = host_states(part);
+    if (hosts != NULL && (size_t)server->host < part->pool->shared->host_count)
+        hosts[server->host] = (struct host_state){0, 0};
+    pthread_mutex_unlock(&part->pool->shared->mutex);
+    if (server->close_needed) {
+        server_close(server, server->close_reason);
+        pool_serve(part);
+        return;
+    }
+    place(server);
+}
+
+void pool_close_servers(struct pool_part *part, const char *reason)
+{
+    for (size_t state = 0; state < SERVER_STATES; state++) {
+        list_for_each(&part->servers[state], node)
+        {
+            struct server *server = list_entry(node, struct server, node);
+            server->close_needed = true;
+            server->close_reason = reason;
+            if (!server->is_closing)
+                budget_take(&part->pool->database->closing, 0);
+            server->is_closing = true;
+        }
+    }
+    while (!list_is_empty(&part->servers[SERVER_IDLE]))
+        server_close(list_entry(list_first(&part->servers[SERVER_IDLE]), struct server, node), reason);
+}
+
+/* ---- shared facts --------------------------------------------------------------------------------------------------- */
+
+void welcome_unref(struct welcome *welcome)
+{
+    if (welcome != NULL && atomic_fetch_sub(&welcome->references, 1) == 1)
+        free(welcome);
+}
+
+struct welcome *pool_welcome(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->shared->mutex);
+    struct welcome *welcome = pool->shared->welcome;
+    if (welcome != NULL)
+        atomic_fetch_add(&welcome->references, 1);
+    pthread_mutex_unlock(&pool->shared->mutex);
+    return welcome;
+}
+
+void pool_set_welcome(struct pool *pool, const void *bytes, size_t len)
+{
+    struct welcome *welcome = malloc(sizeof(*welcome) + len);
+    if (welcome == NULL)
+        return; /* the next login will do it */
+    atomic_init(&welcome->references, 1);
+    welcome->len = len;
+    memcpy(welcome->bytes, bytes, len);
+    pthread_mutex_lock(&pool->shared->mutex);
+    struct welcome *old = pool->shared->welcome;
+    pool->shared->welcome = welcome;
+    pthread_mutex_unlock(&pool->shared->mutex);
+    welcome_unref(old);
+}
+
+struct credential *pool_credential(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->shared->mutex);
+    struct credential *credential = pool->shared->credential;
+    if (credential != NULL)
+        credential_ref(credential);
+    pthread_mutex_unlock(&pool->shared->mutex);
+    return credential;
+}
+
+void pool_set_credential(struct pool *pool, struct credential *credential)
+{
+    pthread_mutex_lock(&pool->shared->mutex);
+    struct credential *old = pool->shared->credential;
+    pool->shared->credential = credential != NULL ? credential_ref(credential) : NULL;
+    pthread_mutex_unlock(&pool->shared->mutex);
+    credential_unref(old);
+}

@@ -1,0 +1,449 @@
+/*
+ * server: state, timers and bytes of one connection to PostgreSQL while nobody leases it.
+ */
+#include "weir/pool/server.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "weir/pool/cancel.h"
+#include "weir/pool/login.h"
+#include "weir/pool/registry.h"
+#include "weir/util/clock.h"
+#include "weir/util/log.h"
+#include "weir/wire/decode.h"
+#include "weir/wire/encode.h"
+
+enum { TEST_TIMEOUT_US = 10 * 1000 * 1000, FRAME_LIMIT = 1024 * 1024 };
+
+static const char *const state_names[SERVER_STATES] = {"connect", "login", "idle", "tested", "active"};
+
+/* Rows: from; bits: to. */
+static const uint8_t legal[SERVER_STATES] = {
+    [SERVER_CONNECTING] = 1 << SERVER_LOGIN,
+    [SERVER_LOGIN] = 1 << SERVER_IDLE,
+    [SERVER_IDLE] = 1 << SERVER_LEASED | 1 << SERVER_TESTING,
+    [SERVER_TESTING] = 1 << SERVER_IDLE,
+    [SERVER_LEASED] = 1 << SERVER_IDLE | 1 << SERVER_TESTING,
+};
+
+const char *server_state_name(enum server_state state)
+{
+    return state_names[state];
+}
+
+uint32_t server_process_id(const struct server *server)
+{
+    return server->key_len >= 4 ? decode_u32(server->key) : 0;
+}
+
+const char *server_prefix(const struct server *server)
+{
+    static _Thread_local char text[256];
+    char host[ADDRESS_TEXT_BYTES] = "?";
+    if (server->address.len > 0)
+        address_host_text(&server->address, host);
+    const struct config_host *configured = &server->part->database->hosts[server->host];
+    snprintf(text, sizeof(text), "S-%p: %s/%s@%s:%d", (const void *)server, server->part->pool->database->name,
+             server->part->pool->user->name, host, configured->port);
+    return text;
+}
+
+static void log_server(const struct server *server, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void log_server(const struct server *server, enum log_level level, const char *format, ...)
+{
+    if (!log_is_enabled(level))
+        return;
+    va_list args;
+    va_start(args, format);
+    log_vwrite(level, server_prefix(server), format, args);
+    va_end(args);
+}
+
+static struct loop *loop_of(const struct server *server)
+{
+    return worker_loop(server->part->worker);
+}
+
+static void idle_timeout(struct timer *timer)
+{
+    struct server *server = list_entry(timer, struct server, timer);
+    struct pool_part *part = server->part;
+    size_t kept = part->servers[SERVER_IDLE].count + part->servers[SERVER_LEASED].count;
+    if (part->settings.min_size > 0 && kept <= (size_t)part->settings.min_size) {
+        timer_start(loop_of(server), &server->timer, part->settings.server_idle_timeout_us, idle_timeout);
+        return;
+    }
+    server_close(server, "server idle timeout");
+}
+
+void server_set_state(struct server *server, enum server_state state)
+{
+    struct pool_part *part = server->part;
+    assert(legal[server->state] & 1 << state);
+    if (log_is_enabled(LOG_LEVEL_NOISE))
+        log_server(server, LOG_LEVEL_NOISE, "%s -> %s", state_names[server->state], state_names[state]);
+    if (server->state == SERVER_LEASED) {
+        budget_give(&part->pool->database->leased);
+        registry_tell_quiet(part->pool->registry);
+    }
+    if (state != SERVER_LOGIN) /* server_connect_timeout covers the login too */
+        timer_stop(&server->timer);
+    list_remove(&part->servers[server->state], &server->node);
+    server->state = state;
+    /* Idle ones in the order of their last use, the latest first. */
+    if (state == SERVER_IDLE && !part->settings.is_round_robin)
+        list_push_front(&part->servers[state], &server->node);
+    else
+        list_push_back(&part->servers[state], &server->node);
+    if (state == SERVER_LEASED)
+        budget_take(&part->pool->database->leased, 0);
+    if (state == SERVER_IDLE) {
+        server->owner = NULL;
+        server->idle_since_us = clock_now_us();
+        if (part->settings.server_idle_timeout_us > 0)
+            timer_start(loop_of(server), &server->timer, part->settings.server_idle_timeout_us, idle_timeout);
+    }
+    atomic_store_explicit(&part->idle_count, (int)part->servers[SERVER_IDLE].count, memory_order_relaxed);
+}
+
+/* Everything but the accounting of why. */
+static void destroy(struct server *server)
+{
+    struct pool_part *part = server->part;
+    if (server->state == SERVER_LEASED)
+        budget_give(&part->pool->database->leased);
+    if (server->is_closing)
+        budget_give(&part->pool->database->closing);
+    timer_stop(&server->timer);
+    timer_stop(&server->life_timer);
+    list_remove(&part->servers[server->state], &server->node);
+    atomic_store_explicit(&part->idle_count, (int)part->servers[SERVER_IDLE].count, memory_order_relaxed);
+    registry_events(part->pool->registry)->on_free(server);
+    cancel_forget(server);
+    login_free(server->login);
+    free(server->baseline);
+    conn_free(server->conn);
+    pool_server_gone(server);
+    registry_tell_quiet(part->pool->registry);
+    free(server);
+}
+
+void server_close(struct server *server, const char *reason)
+{
+    uint64_t age = (clock_now_us() - server->connect_time_us) / US_PER_SECOND;
+    const struct config_settings *settings = config_settings(server->part->config);
+    if (settings->log_disconnections)
+        log_server(server, LOG_LEVEL_LOG, "closing because: %s (age=%llus)", reason, (unsigned long long)age);
+    if (server->conn != NULL && server->state != SERVER_CONNECTING && server->state != SERVER_LOGIN) {
+        static const uint8_t terminate[] = {MSG_TERMINATE, 0, 0, 0, 4};
+        conn_write(server->conn, terminate, sizeof(terminate));
+    }
+    destroy(server);
+}
+
+/* A connection that never became idle. The copy of the response outlives the server. */
+static void fail(struct server *server, const char *reason, const char *sqlstate, struct slice response)
+{
+    struct pool_part *part = server->part;
+    int host = server->host;
+    struct buf copy = BUF_INIT;
+    buf_append_slice(&copy, response);
+    char text[300];
+    snprintf(text, sizeof(text), "%s", reason);
+    counter_bump(&part->counters.server_login_failures);
+    log_server(server, LOG_LEVEL_WARNING, "server login failed: %s", text);
+    destroy(server);
+    pool_server_failed(part, host, text, sqlstate, buf_slice(&copy));
+    buf_free(&copy);
+}
+
+static void fail_with_errno(struct server *server, const char *what, int error)
+{
+    char text[200];
+    snprintf(text, sizeof(text), "%s: %s", what, error == 0 ? "server closed the connection" : strerror(error));
+    fail(server, text, "08006", SLICE_EMPTY);
+}
+
+static void life_over(struct timer *timer)
+{
+    struct server *server = list_entry(timer, struct server, life_timer);
+    server->close_needed = true;
+    server->close_reason = "server lifetime over";
+    if (server->state == SERVER_IDLE) {
+        struct pool_part *part = server->part;
+        server_close(server, server->close_reason);
+        pool_serve(part);
+    }
+}
+
+static void login_done(struct server *server)
+{
+    struct pool_part *part = server->part;
+    struct slice parameters = login_parameters(server->login);
+    pool_set_welcome(part->pool, parameters.data, parameters.len);
+    login_free(server->login);
+    server->login = NULL;
+    counter_bump(&part->counters.server_logins);
+    uint64_t life = part->settings.server_lifetime_us;
+    if (life > 0)
+        timer_start(loop_of(server), &server->life_timer, life, life_over);
+    server_set_state(server, SERVER_IDLE);
+    registry_events(part->pool->registry)->on_reset(server);
+    pool_server_ready(server);
+}
+
+static void feed_login(struct server *server, const struct frame *frame, struct slice whole)
+{
+    struct error error = ERROR_INIT;
+    switch (login_feed(server, frame, &error)) {
+    case LOGIN_MORE:
+        return;
+    case LOGIN_READY:
+        login_done(server);
+        return;
+    case LOGIN_FAILED:
+        break;
+    }
+    bool is_own = frame->type == MSG_ERROR;
+    fail(server, error.message, error.sqlstate, is_own ? whole : SLICE_EMPTY);
+}
+
+/* A reset or check query, or an idle server that says something. */
+static void feed_quiet(struct server *server, const struct frame *frame)
+{
+    struct pool_part *part = server->part;
+    struct error_view view;
+    if (frame->type == MSG_ERROR && decode_error(frame->body, &view)) {
+        char reason[200];
+        snprintf(reason, sizeof(reason), "%.*s", (int)view.message.len, (const char *)view.message.data);
+        server_close(server, reason);
+        pool_serve(part);
+    } else if (frame->type == MSG_READY && server->state == SERVER_TESTING) {
+        server_set_state(server, SERVER_IDLE);
+        pool_server_ready(server);
+    } else if (server->state == SERVER_IDLE && frame->type != MSG_PARAMETER_STATUS && frame->type != MSG_NOTICE &&
+               frame->type != MSG_NOTIFICATION) {
+        server_close(server, "unexpected message from an idle server");
+        pool_serve(part);
+    }
+}
+
+static size_t on_data(void *owner, struct slice data)
+{
+    struct server *server = owner;
+    struct conn *conn = server->conn;
+    size_t used = 0;
+    while (used < data.len) {
+        if (server->state == SERVER_LEASED)
+            return used + registry_events(server->part->pool->registry)->on_data(server->owner, server, slice_from(data, used));
+        struct frame frame;
+        enum frame_result result = frame_next(slice_from(data, used), &frame);
+        if (result == FRAME_BAD || (result == FRAME_PARTIAL && frame.total > FRAME_LIMIT)) {
+            if (server->state == SERVER_LOGIN)
+                fail(server, "malformed message from server", "08P01", SLICE_EMPTY);
+            else
+                server_close(server, "malformed message from server");
+            return data.len;
+        }
+        if (result != FRAME_COMPLETE) {
+            conn_set_input_limit(conn, FRAME_LIMIT + 16);
+            return used;
+        }
+        struct slice whole = slice_make(data.data + used, frame.total);
+        used += frame.total;
+        if (server->state == SERVER_LOGIN)
+            feed_login(server, &frame, whole);
+        else
+            feed_quiet(server, &frame);
+        if (!conn_is_open(conn)) /* the server went while its message was handled */
+            return data.len;
+    }
+    return used;
+}
+
+static void on_closed(void *owner, int error)
+{
+    struct server *server = owner;
+    struct pool_part *part = server->part;
+    switch (server->state) {
+    case SERVER_CONNECTING:
+        fail_with_errno(server, "connect failed", error);
+        return;
+    case SERVER_LOGIN:
+        fail_with_errno(server, "login failed", error);
+        return;
+    case SERVER_LEASED:
+        counter_bump(&part->counters.server_lost);
+        registry_events(part->pool->registry)->on_lost(server->owner, server, "server conn crashed?");
+        server_close(server, "server conn crashed?");
+        break;
+    default:
+        counter_bump(&part->counters.server_lost);
+        server_close(server, "server conn crashed?");
+    }
+    pool_serve(part);
+}
+
+static void on_drained(void *owner)
+{
+    struct server *server = owner;
+    if (server->state == SERVER_LEASED)
+        registry_events(server->part->pool->registry)->on_drained(server->owner, server);
+}
+
+static void on_connected(void *owner)
+{
+    struct server *server = owner;
+    struct config *config = server->part->config;
+    address_tune(conn_fd(server->conn), &server->address, &server->part->settings.socket_options);
+    server_set_state(server, SERVER_LOGIN);
+    server->login = login_begin(server);
+    if (server->login == NULL) {
+        fail(server, "out of memory", "53200", SLICE_EMPTY);
+        return;
+    }
+    if (config_settings(config)->log_connections) {
+        struct address local;
+        char text[ADDRESS_TEXT_BYTES];
+        conn_local_address(server->conn, &local);
+        address_host_text(&local, text);
+        log_server(server, LOG_LEVEL_LOG, "new connection to server (from %s:%d)", text, address_port(&local));
+    }
+}
+
+static const struct conn_handler handler = {
+    .on_data = on_data, .on_connected = on_connected, .on_drained = on_drained, .on_closed = on_closed};
+
+static void connect_timeout(struct timer *timer)
+{
+    fail(list_entry(timer, struct server, timer), "connect timeout", "08006", SLICE_EMPTY);
+}
+
+static void connect_to(struct server *server)
+{
+    struct error error = ERROR_INIT;
+    server->conn = conn_connect(server->part->worker, &server->address, &handler, server, &error);
+    if (server->conn == NULL)
+        fail(server, error.message, error.sqlstate, SLICE_EMPTY);
+}
+
+/* The server may be gone, by its timeout, before the resolver has answered. */
+struct lookup {
+    struct pool_part *part;
+    uint64_t id;
+};
+
+static void resolved(void *context, const struct resolve_answer *answer)
+{
+    struct lookup lookup = *(struct lookup *)context;
+    free(context);
+    list_for_each(&lookup.part->servers[SERVER_CONNECTING], node)
+    {
+        struct server *server = list_entry(node, struct server, node);
+        if (server->id != lookup.id)
+            continue;
+        if (answer->count == 0) {
+            char text[200];
+            snprintf(text, sizeof(text), "server DNS lookup failed: %s", answer->error);
+            fail(server, text, "08006", SLICE_EMPTY);
+            return;
+        }
+        server->address = answer->addresses[lookup.id % (uint64_t)answer->count];
+        connect_to(server);
+        return;
+    }
+}
+
+static void resolve_and_connect(struct server *server, const struct config_host *host)
+{
+    struct error error = ERROR_INIT;
+    if (host->name[0] == '/' || host->name[0] == '@') {
+        if (address_from_unix(&server->address, host->name, host->port, &error))
+            connect_to(server);
+        else
+            fail(server, error.message, "08006", SLICE_EMPTY);
+        return;
+    }
+    if (address_from_literal(&server->address, host->name, host->port)) {
+        connect_to(server);
+        return;
+    }
+    struct lookup *lookup = malloc(sizeof(*lookup));
+    if (lookup != NULL) {
+        *lookup = (struct lookup){server->part, server->id};
+        if (resolver_ask(registry_resolver(server->part->pool->registry), host->name, host->port,
+                         server->part->worker, resolved, lookup))
+            return;
+        free(lookup);
+    }
+    fail(server, "out of memory", "53200", SLICE_EMPTY);
+}
+
+void server_connect(struct pool_part *part, int host)
+{
+    struct server *server = calloc(1, sizeof(*server));
+    if (server == NULL) {
+        pool_server_failed(part, host, "out of memory", "53200", SLICE_EMPTY);
+        return;
+    }
+    server->part = part;
+    list_init(&server->cancels);
+    server->host = host;
+    server->state = SERVER_CONNECTING;
+    server->id = registry_next_id(part->pool->registry);
+    server->connect_time_us = clock_now_us();
+    list_push_back(&part->servers[SERVER_CONNECTING], &server->node);
+    atomic_fetch_add_explicit(&part->server_count, 1, memory_order_relaxed);
+    if (part->settings.server_connect_timeout_us > 0)
+        timer_start(loop_of(server), &server->timer, part->settings.server_connect_timeout_us, connect_timeout);
+    resolve_and_connect(server, &part->database->hosts[host]);
+}
+
+static void test_timeout(struct timer *timer)
+{
+    struct server *server = list_entry(timer, struct server, timer);
+    struct pool_part *part = server->part;
+    server_close(server, "test query timeout");
+    pool_serve(part);
+}
+
+void server_run(struct server *server, const char *sql, bool is_reset)
+{
+    server_set_state(server, SERVER_TESTING);
+    server->owner = NULL;
+    timer_start(loop_of(server), &server->timer, TEST_TIMEOUT_US, test_timeout);
+    struct buf out = BUF_INIT;
+    encode_query(&out, slice_str(sql));
+    conn_write(server->conn, out.data, out.len);
+    buf_free(&out);
+    if (is_reset) /* of a server whose reset fails nothing is kept: it is closed */
+        registry_events(server->part->pool->registry)->on_reset(server);
+}
+
+void server_orphan(struct server *server)
+{
+    timer_stop(&server->timer);
+    timer_stop(&server->life_timer);
+    conn_detach(server->conn);
+}
+
+void server_adopt(struct server *server)
+{
+    const struct pool_settings *settings = &server->part->settings;
+    conn_attach(server->conn, server->part->worker);
+    if (settings->server_idle_timeout_us > 0)
+        timer_start(loop_of(server), &server->timer, settings->server_idle_timeout_us, idle_timeout);
+    uint64_t life = settings->server_lifetime_us;
+    if (life == 0)
+        return;
+    timer_start(loop_of(server), &server->life_timer, life, life_over);
+    if (clock_now_us() - server->connect_time_us >= life) {
+        server->close_needed = true;
+        server->close_reason = "server lifetime over";
+    }
+}

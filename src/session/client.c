@@ -1,0 +1,337 @@
+/*
+ * client: state, ends, timeouts and events of one client connection. Bytes are login's and route's affair.
+ */
+#include "weir/session/client.h"
+
+#include <arpa/inet.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "weir/session/outbox.h"
+#include "weir/util/clock.h"
+#include "weir/wire/decode.h"
+#include "weir/wire/encode.h"
+
+static const char *const state_names[CLIENT_STATES] = {"login", "login", "login", "idle", "waiting", "active", "active"};
+
+/* Rows: from; bits: to. */
+static const uint8_t legal[CLIENT_STATES] = {
+    [CLIENT_STARTUP] = 1 << CLIENT_AUTH | 1 << CLIENT_GREETING | 1 << CLIENT_CONSOLE,
+    [CLIENT_AUTH] = 1 << CLIENT_GREETING | 1 << CLIENT_CONSOLE,
+    [CLIENT_GREETING] = 1 << CLIENT_IDLE,
+    [CLIENT_IDLE] = 1 << CLIENT_WAITING | 1 << CLIENT_LEASED,
+    [CLIENT_WAITING] = 1 << CLIENT_IDLE | 1 << CLIENT_LEASED,
+    [CLIENT_LEASED] = 1 << CLIENT_IDLE,
+    [CLIENT_CONSOLE] = 0,
+};
+
+void client_set_state(struct client *client, enum client_state state)
+{
+    if (client->state == state)
+        return;
+    assert(legal[client->state] & 1 << state);
+    if (log_is_enabled(LOG_LEVEL_NOISE))
+        client_log(client, LOG_LEVEL_NOISE, "%s -> %s", state_names[client->state], state_names[state]);
+    client->state = (uint8_t)state;
+    if (state == CLIENT_IDLE)
+        client_arm_idle(client);
+    else if (state != CLIENT_GREETING)
+        timer_stop(&client->timer);
+}
+
+const char *client_state_name(const struct client *client)
+{
+    return state_names[client->state];
+}
+
+const char *client_prefix(const struct client *client)
+{
+    static _Thread_local char text[320];
+    char host[INET6_ADDRSTRLEN] = "unix";
+    if (client->peer_family != AF_UNIX)
+        inet_ntop(client->peer_family, client->peer_ip, host, sizeof(host));
+    int port = client->peer_family == AF_UNIX ? client->local_port : client->peer_port;
+    const char *database = client->part != NULL ? client->part->pool->database->name
+                           : client->state == CLIENT_CONSOLE ? "pgbouncer" : "(nodb)";
+    snprintf(text, sizeof(text), "C-%p: %s/%s@%s:%d", (const void *)client, database,
+             client->user != NULL ? client->user->name : "(nouser)", host, port);
+    return text;
+}
+
+void client_log(const struct client *client, enum log_level level, const char *format, ...)
+{
+    if (client == NULL || !log_is_enabled(level))
+        return;
+    va_list args;
+    va_start(args, format);
+    log_vwrite(level, client_prefix(client), format, args);
+    va_end(args);
+}
+
+/* ---- talking to it -------------------------------------------------------------------------------------------------- */
+
+void client_write(struct client *client, struct slice bytes)
+{
+    struct outbox *outbox = client->session->outbox;
+    if (outbox->to == client->conn)
+        outbox_flush(outbox);
+    conn_write(client->conn, bytes.data, bytes.len);
+}
+
+static void say(struct client *client, const char *severity, const char *sqlstate, const char *message)
+{
+    struct buf out = BUF_INIT;
+    encode_error(&out, severity, sqlstate, message, NULL);
+    client_write(client, buf_slice(&out));
+    buf_free(&out);
+    counter_bump(client->part != NULL ? &client->part->counters.client_errors
+                                      : &client->session->counters.client_errors);
+}
+
+void client_error(struct client *client, const char *sqlstate, const char *message)
+{
+    say(client, "ERROR", sqlstate, message);
+}
+
+void client_fail(struct client *client, const char *sqlstate, const char *message)
+{
+    if (client->is_ending)
+        return;
+    say(client, "FATAL", sqlstate, message);
+    if (config_settings(client->session->config)->log_pooler_errors)
+        client_log(client, LOG_LEVEL_WARNING, "pooler error: %s", message);
+    client_close(client, message);
+}
+
+char client_status(const struct client *client)
+{
+    static const char status[] = {[TRANSACTION_IDLE] = 'I', [TRANSACTION_OPEN] = 'T', [TRANSACTION_FAILED] = 'E'};
+    return status[transaction_block(&client->tx)];
+}
+
+void client_note_parameter(struct client *client, struct slice name, struct slice value)
+{
+    /* Encodings whose multi-byte characters may hold ASCII bytes cannot be read by a parser for UTF-8. */
+    static const char *const unsafe[] = {"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"};
+    if (slice_equal_str(name, "standard_conforming_strings")) {
+        client->is_readable = slice_equal_str(value, "on");
+    } else if (slice_equal_str(name, "client_encoding")) {
+        bool is_unsafe = false;
+        for (size_t i = 0; i < sizeof(unsafe) / sizeof(unsafe[0]); i++)
+            is_unsafe = is_unsafe || slice_equal_nocase(value, slice_str(unsafe[i]));
+        client->has_unsafe_encoding = is_unsafe;
+    }
+}
+
+/* ---- the end ---------------------------------------------------------------------------------------------------------- */
+
+static void give_back_counts(struct client *client)
+{
+    if (client->is_counted)
+        budget_give(&client->session->shared->clients);
+    if (client->is_user_counted) {
+        budget_give(&client->part->pool->database->clients);
+        budget_give(&client->user->clients);
+    }
+    client->is_counted = client->is_user_counted = false;
+}
+
+void client_close(struct client *client, const char *reason)
+{
+    struct session_worker *session = client->session;
+    if (client->is_ending)
+        return;
+    client->is_ending = true;
+    uint64_t age = (clock_now_us() - client->connect_time_us) / US_PER_SECOND;
+    if (config_settings(session->config)->log_disconnections)
+        client_log(client, LOG_LEVEL_LOG, "closing because: %s (age=%llus)", reason, (unsigned long long)age);
+    timer_stop(&client->timer);
+    if (client->waiter.part != NULL)
+        pool_stop_waiting(&client->waiter);
+    if (client->lease != NULL)
+        lease_abandon(client->lease, reason);
+    if (client->hh.tbl != NULL)
+        HASH_DEL(session->by_key, client);
+    give_back_counts(client);
+    atomic_fetch_sub_explicit(&session->load, 1, memory_order_relaxed);
+    registry_tell_quiet(session->shared->registry);
+    list_remove(&session->clients, &client->node);
+    if (list_node_is_linked(&client->pool_node))
+        list_remove(&client->part->clients, &client->pool_node);
+    if (session->outbox->to == client->conn)
+        outbox_flush(session->outbox);
+    conn_close_after_output(client->conn);
+    list_push_back(&session->dead_clients, &client->node);
+}
+
+static void destroy(struct client *client)
+{
+    client_login_free(client->login);
+    transaction_free(&client->tx);
+    statement_map_clear(&client->prepared);
+    if (client->unnamed != NULL)
+        statement_unref(client->unnamed);
+    free(client);
+}
+
+void session_enter(struct session_worker *session)
+{
+    session->depth++;
+}
+
+void session_leave(struct session_worker *session)
+{
+    if (--session->depth > 0)
+        return;
+    struct list_node *node;
+    while ((node = list_pop_front(&session->dead_leases)) != NULL)
+        free(list_entry(node, struct lease, node));
+    while ((node = list_pop_front(&session->dead_clients)) != NULL)
+        destroy(list_entry(node, struct client, node));
+}
+
+/* ---- timeouts ---------------------------------------------------------------------------------------------------------- */
+
+static void idle_timeout(struct timer *timer)
+{
+    struct client *client = list_entry(timer, struct client, timer);
+    struct session_worker *session = client->session;
+    session_enter(session);
+    if (transaction_block(&client->tx) != TRANSACTION_IDLE)
+        client_fail(client, "25P03", "idle transaction timeout");
+    else
+        client_fail(client, "57P05", "client_idle_timeout");
+    session_leave(session);
+}
+
+void client_arm_idle(struct client *client)
+{
+    const struct pool_part *part = client->part;
+    if (part == NULL || client->is_ending)
+        return;
+    timer_stop(&client->timer);
+    const struct config_user *user = config_user_find(part->config, client->user->name);
+    bool is_block = transaction_block(&client->tx) != TRANSACTION_IDLE;
+    uint64_t limit = is_block ? config_idle_transaction_timeout_us(part->config, user)
+                              : config_client_idle_timeout_us(part->config, user);
+    if (limit > 0)
+        timer_start(worker_loop(client->session->worker), &client->timer, limit, idle_timeout);
+}
+
+static void login_timeout(struct timer *timer)
+{
+    struct client *client = list_entry(timer, struct client, timer);
+    struct session_worker *session = client->session;
+    session_enter(session);
+    bool is_server_down = client->state == CLIENT_GREETING;
+    client_fail(client, "08P01", is_server_down ? "client_login_timeout (server down)" : "client_login_timeout");
+    session_leave(session);
+}
+
+/* ---- events ---------------------------------------------------------------------------------------------------------------- */
+
+static size_t on_data(void *owner, struct slice data)
+{
+    struct client *client = owner;
+    struct session_worker *session = client->session;
+    size_t used = 0;
+    session_enter(session);
+    while (!client->is_ending && used < data.len) {
+        uint8_t before = client->state;
+        struct slice rest = slice_from(data, used);
+        size_t here = 0;
+        if (before == CLIENT_STARTUP || before == CLIENT_AUTH)
+            here = login_data(client, rest);
+        else if (before == CLIENT_CONSOLE)
+            here = console_data(client, rest);
+        else if (before != CLIENT_GREETING)
+            here = route_data(client, rest);
+        used += here;
+        if (here == 0 || client->state == before)
+            break;
+    }
+    if (client->is_ending)
+        used = data.len;
+    session_leave(session);
+    return used;
+}
+
+static void on_drained(void *owner)
+{
+    struct client *client = owner;
+    if (client->lease != NULL)
+        conn_set_reading(client->lease->server->conn, true);
+}
+
+static void on_closed(void *owner, int error)
+{
+    struct client *client = owner;
+    struct session_worker *session = client->session;
+    session_enter(session);
+    bool is_busy = client->lease != NULL && !owed_is_empty(&client->lease->owed);
+    client_close(client, is_busy ? "client disconnected with query in progress"
+                         : error != 0 ? strerror(error) : "client unexpected eof");
+    session_leave(session);
+}
+
+static const struct conn_handler handler = {.on_data = on_data, .on_drained = on_drained, .on_closed = on_closed};
+
+/* ---- the beginning ------------------------------------------------------------------------------------------------------------ */
+
+static void keep_addresses(struct client *client, const struct address *peer, const struct address *local)
+{
+    client->peer_family = (uint8_t)peer->as.any.sa_family;
+    client->peer_port = (uint16_t)address_port(peer);
+    client->local_port = (uint16_t)address_port(local);
+    if (peer->as.any.sa_family == AF_INET)
+        memcpy(client->peer_ip, &peer->as.in.sin_addr, 4);
+    else if (peer->as.any.sa_family == AF_INET6)
+        memcpy(client->peer_ip, &peer->as.in6.sin6_addr, 16);
+    else
+        client->local_port = (uint16_t)config_settings(client->session->config)->listen_port;
+}
+
+struct client *client_new(struct session_worker *session, int fd, const struct address *peer, const struct address *local)
+{
+    struct client *client = calloc(1, sizeof(*client));
+    if (client == NULL)
+        return NULL;
+    const struct config_settings *settings = config_settings(session->config);
+    client->session = session;
+    client->id = atomic_fetch_add(&session->shared->next_client_id, 1) + 1;
+    client->connect_time_us = client->request_time_us = clock_now_us();
+    client->is_readable = true;
+    keep_addresses(client, peer, local);
+    struct profile *empty = profile_empty(session->shared->profiles);
+    transaction_init(&client->tx, empty);
+    profile_unref(empty);
+    client->conn = conn_new(session->worker, fd, &handler, client);
+    if (client->conn == NULL) {
+        transaction_free(&client->tx);
+        free(client);
+        return NULL;
+    }
+    const struct socket_options options = {
+        .keepalive = settings->tcp_keepalive != 0, .keepidle = settings->tcp_keepidle, .keepintvl = settings->tcp_keepintvl,
+        .keepcnt = settings->tcp_keepcnt, .user_timeout_ms = settings->tcp_user_timeout,
+        .buffer_bytes = settings->tcp_socket_buffer};
+    address_tune(fd, peer, &options);
+    list_push_back(&session->clients, &client->node);
+    atomic_fetch_add_explicit(&session->load, 1, memory_order_relaxed);
+    if (settings->client_login_timeout_us > 0)
+        timer_start(worker_loop(session->worker), &client->timer, settings->client_login_timeout_us, login_timeout);
+    return client;
+}
+
+void client_configure(struct client *client)
+{
+    const struct pool_part *part = client->part;
+    const struct config_user *user = config_user_find(part->config, client->user->name);
+    enum defer_begin defer = config_defer_begin(part->config, part->database);
+    bool is_cached = config_cache_mode(part->config, part->database, user) != CACHE_OFF;
+    client->may_defer = part->settings.mode == POOL_MODE_TRANSACTION &&
+                        (defer == DEFER_BEGIN_ON || (defer == DEFER_BEGIN_AUTO && is_cached));
+}

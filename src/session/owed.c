@@ -1,0 +1,73 @@
+/* owed: a ring of entries that doubles when full. */
+#include "weir/session/owed.h"
+
+#include <stdlib.h>
+
+#include "weir/sql/classify.h"
+#include "weir/track/statements.h"
+
+static void release(struct owed *entry)
+{
+    if (entry->statement != NULL)
+        statement_unref(entry->statement);
+    if (entry->class != NULL)
+        sql_class_unref(entry->class);
+    free(entry->name);
+}
+
+static bool grow(struct owed_queue *queue)
+{
+    uint32_t capacity = queue->capacity == 0 ? 8 : queue->capacity * 2;
+    struct owed *entries = malloc(capacity * sizeof(*entries));
+    if (entries == NULL)
+        return false;
+    for (uint32_t i = 0; i < queue->count; i++)
+        entries[i] = *owed_at(queue, i);
+    free(queue->entries);
+    *queue = (struct owed_queue){entries, 0, queue->count, capacity};
+    return true;
+}
+
+bool owed_push(struct owed_queue *queue, const struct owed *entry)
+{
+    if (queue->count == queue->capacity && !grow(queue)) {
+        struct owed copy = *entry;
+        release(&copy);
+        return false;
+    }
+    queue->entries[(queue->first + queue->count++) & (queue->capacity - 1)] = *entry;
+    return true;
+}
+
+struct owed *owed_at(struct owed_queue *queue, uint32_t index)
+{
+    return &queue->entries[(queue->first + index) & (queue->capacity - 1)];
+}
+
+struct owed *owed_front(struct owed_queue *queue)
+{
+    return queue->count == 0 ? NULL : owed_at(queue, 0);
+}
+
+void owed_pop(struct owed_queue *queue)
+{
+    release(owed_at(queue, 0));
+    queue->first = (queue->first + 1) & (queue->capacity - 1);
+    queue->count--;
+}
+
+void owed_remove(struct owed_queue *queue, uint32_t index)
+{
+    release(owed_at(queue, index));
+    for (uint32_t i = index; i + 1 < queue->count; i++)
+        *owed_at(queue, i) = *owed_at(queue, i + 1);
+    queue->count--;
+}
+
+void owed_clear(struct owed_queue *queue)
+{
+    while (queue->count > 0)
+        owed_pop(queue);
+    free(queue->entries);
+    *queue = (struct owed_queue){NULL, 0, 0, 0};
+}

@@ -1,0 +1,396 @@
+/*
+ * session: the worker's side of things that concern many clients, and the answers to what pool reports.
+ */
+#include "weir/session/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "weir/pool/cancel.h"
+#include "weir/session/client.h"
+#include "weir/session/outbox.h"
+#include "weir/util/clock.h"
+#include "weir/wire/decode.h"
+#include "weir/wire/encode.h"
+
+enum { MEMO_BYTES = 4 * 1024 * 1024 };
+
+struct session_worker *session_worker_new(struct session_shared *shared, struct worker *worker, struct config *config,
+                                          struct userlist *users)
+{
+    struct session_worker *session = calloc(1, sizeof(*session));
+    if (session == NULL)
+        return NULL;
+    session->shared = shared;
+    session->worker = worker;
+    session->config = config_ref(config);
+    session->users = users != NULL ? userlist_ref(users) : NULL;
+    session->memo = memo_new(MEMO_BYTES);
+    session->outbox = calloc(1, sizeof(*session->outbox));
+    list_init(&session->clients);
+    list_init(&session->dead_clients);
+    list_init(&session->dead_leases);
+    if (session->memo == NULL || session->outbox == NULL) {
+        session_worker_free(session);
+        return NULL;
+    }
+    worker_set_context(worker, session);
+    return session;
+}
+
+static void close_servers(struct session_worker *session)
+{
+    for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
+        struct pool_part *part = pool->parts[worker_index(session->worker)];
+        for (size_t state = 0; part != NULL && state < SERVER_STATES; state++)
+            while (!list_is_empty(&part->servers[state]))
+                server_close(list_entry(list_first(&part->servers[state]), struct server, node), "server shutting down");
+        if (part != NULL) {
+            timer_stop(&part->retry_timer);
+            timer_stop(&part->reserve_timer);
+        }
+    }
+}
+
+void session_worker_free(struct session_worker *session)
+{
+    if (session == NULL)
+        return;
+    session_enter(session);
+    session_kill(session, NULL, "server shutting down");
+    for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
+        struct pool_part *part = pool->parts[worker_index(session->worker)];
+        while (part != NULL && !list_is_empty(&part->servers[SERVER_LEASED])) {
+            struct server *server = list_entry(list_first(&part->servers[SERVER_LEASED]), struct server, node);
+            lease_break(server->owner, "server shutting down");
+        }
+    }
+    close_servers(session);
+    session_leave(session);
+    for (size_t i = 0; i < GREETINGS; i++) {
+        profile_unref(session->greetings[i].profile);
+        welcome_unref(session->greetings[i].welcome);
+    }
+    memo_free(session->memo);
+    if (session->outbox != NULL)
+        buf_free(&session->outbox->made);
+    free(session->outbox);
+    userlist_unref(session->users);
+    config_unref(session->config);
+    free(session);
+}
+
+void session_accept(struct session_worker *session, int fd, const struct address *peer, const struct address *local)
+{
+    if (client_new(session, fd, peer, local) == NULL)
+        log_error("a client could not be accepted: out of memory");
+}
+
+/* ---- what pool reports ---------------------------------------------------------------------------------------------- */
+
+static size_t server_data(void *owner, struct server *server, struct slice data)
+{
+    (void)server;
+    struct lease *lease = owner;
+    struct session_worker *session = lease->session;
+    session_enter(session);
+    size_t used = relay_data(lease, data);
+    session_leave(session);
+    return used;
+}
+
+static void server_drained(void *owner, struct server *server)
+{
+    (void)server;
+    struct lease *lease = owner;
+    struct session_worker *session = lease->session;
+    session_enter(session);
+    if (lease->client != NULL) {
+        conn_set_reading(lease->client->conn, true);
+        if (conn_input_pending(lease->client->conn) > 0)
+            conn_kick(lease->client->conn);
+    }
+    session_leave(session);
+}
+
+/* The server is gone in the middle of things. */
+static void server_lost(void *owner, struct server *server, const char *reason)
+{
+    struct lease *lease = owner;
+    struct session_worker *session = lease->session;
+    struct client *client = lease->client;
+    session_enter(session);
+    server->owner = NULL;
+    lease_end(lease);
+    if (client != NULL) {
+        transaction_lost(&client->tx);
+        if (server->close_needed) /* PostgreSQL has said why, and the client has read it */
+            client_close(client, reason);
+        else
+            client_fail(client, "08P01", reason);
+    }
+    session_leave(session);
+}
+
+static void server_free_state(struct server *server)
+{
+    profile_unref(server->profile);
+    server->profile = NULL;
+    if (server->statements != NULL)
+        statement_set_free(server->statements);
+    server->statements = NULL;
+    if (server->unnamed != NULL)
+        statement_unref(server->unnamed);
+    server->unnamed = NULL;
+}
+
+static void server_reset(struct server *server)
+{
+    struct session_worker *session = worker_context(server->part->worker);
+    server_free_state(server);
+    server->profile = profile_empty(session->shared->profiles);
+    server->schema_epoch = atomic_load(&session->shared->schema_epoch);
+}
+
+static void granted(struct pool_waiter *waiter, struct server *server)
+{
+    struct client *client = list_entry(waiter, struct client, waiter);
+    struct session_worker *session = client->session;
+    session_enter(session);
+    if (client->state == CLIENT_GREETING) {
+        login_granted(client, server);
+    } else {
+        struct lease *lease = lease_begin(client, server, LEASE_WORK, clock_now_us() - waiter->since_us);
+        client->lease = lease;
+        if (lease == NULL) {
+            client_fail(client, "53200", "out of memory");
+        } else {
+            client_set_state(client, CLIENT_LEASED);
+            lease_resume_client(lease);
+        }
+    }
+    session_leave(session);
+}
+
+static void failed(struct pool_waiter *waiter, struct slice response, const char *reason)
+{
+    struct client *client = list_entry(waiter, struct client, waiter);
+    struct session_worker *session = client->session;
+    session_enter(session);
+    client_write(client, response);
+    counter_bump(&client->part->counters.client_errors);
+    client_close(client, reason);
+    session_leave(session);
+}
+
+static void cancelled(void *owner, struct server *server)
+{
+    (void)server;
+    struct lease *lease = owner;
+    struct session_worker *session = lease->session;
+    struct client *client = lease->client;
+    session_enter(session);
+    if (owed_is_empty(&lease->owed) && lease_try_release(lease))
+        lease_ended_for(client);
+    session_leave(session);
+}
+
+const struct server_events session_server_events = {
+    .on_data = server_data,
+    .on_drained = server_drained,
+    .on_lost = server_lost,
+    .on_free = server_free_state,
+    .on_cancelled = cancelled,
+    .on_reset = server_reset,
+    .granted = granted,
+    .failed = failed,
+};
+
+/* ---- cancel --------------------------------------------------------------------------------------------------------------- */
+
+struct cancel_mail {
+    struct mail mail;
+    struct session_worker *session;
+    uint8_t key[CLIENT_KEY_BYTES];
+};
+
+static void cancel_waiting(struct client *client)
+{
+    /* Its query has not gone anywhere: it is the first thing in the kept input, and is answered here. */
+    pool_stop_waiting(&client->waiter);
+    client_set_state(client, CLIENT_IDLE);
+    client->is_cancelled = true;
+    conn_kick(client->conn);
+}
+
+void session_cancel_key(struct session_worker *session, const uint8_t key[8])
+{
+    struct client *client;
+    HASH_FIND(hh, session->by_key, key, CLIENT_KEY_BYTES, client);
+    if (client == NULL)
+        return;
+    session_enter(session);
+    if (client->state == CLIENT_WAITING)
+        cancel_waiting(client);
+    else if (client->lease != NULL && !owed_is_empty(&client->lease->owed))
+        cancel_send(client->lease->server);
+    session_leave(session);
+}
+
+static void cancel_arrived(struct mail *mail)
+{
+    struct cancel_mail *cancel = (struct cancel_mail *)(void *)mail;
+    session_cancel_key(cancel->session, cancel->key);
+    free(cancel);
+}
+
+void session_spread_cancel(struct session_worker *from, const uint8_t key[8])
+{
+    for (int i = 0; i < from->shared->worker_count; i++) {
+        struct session_worker *to = from->shared->workers[i];
+        struct cancel_mail *cancel = malloc(sizeof(*cancel));
+        if (cancel == NULL)
+            return;
+        *cancel = (struct cancel_mail){.mail = {.run = cancel_arrived}, .session = to};
+        memcpy(cancel->key, key, CLIENT_KEY_BYTES);
+        worker_post(to->worker, &cancel->mail);
+    }
+}
+
+/* ---- commands ---------------------------------------------------------------------------------------------------------------- */
+
+/* Ends everyone that `is_meant` says. Ending one may end others, so who is meant is settled first; nobody is freed before the end. */
+static size_t end_clients(struct session_worker *session, bool (*is_meant)(const struct client *, const void *),
+                          const void *context, const char *sqlstate, const char *reason)
+{
+    size_t count = 0, ended = 0;
+    struct client **chosen = malloc((session->clients.count + 1) * sizeof(struct client *));
+    if (chosen == NULL)
+        return 0;
+    session_enter(session);
+    list_for_each(&session->clients, node)
+    {
+        struct client *client = list_entry(node, struct client, node);
+        if (is_meant(client, context))
+            chosen[count++] = client;
+    }
+    for (size_t i = 0; i < count; i++) {
+        ended += chosen[i]->is_ending ? 0 : 1;
+        client_fail(chosen[i], sqlstate, reason);
+    }
+    session_leave(session);
+    free(chosen);
+    return ended;
+}
+
+static bool is_anyone(const struct client *client, const void *context)
+{
+    (void)client, (void)context;
+    return true;
+}
+
+static bool is_of_database(const struct client *client, const void *database)
+{
+    return client->part != NULL && client->part->pool->database == database;
+}
+
+struct client_name {
+    uint64_t id, pointer;
+};
+
+static bool is_called(const struct client *client, const void *context)
+{
+    const struct client_name *name = context;
+    return (name->id != 0 && client->id == name->id) || (name->pointer != 0 && (uintptr_t)client == name->pointer);
+}
+
+static bool is_without_server(const struct client *client, const void *context)
+{
+    (void)context;
+    return client->lease == NULL && client->state != CLIENT_CONSOLE;
+}
+
+static bool is_without_database(const struct client *client, const void *config)
+{
+    return client->part != NULL && config_database_find(config, client->part->pool->database->name) == NULL;
+}
+
+size_t session_kill_client(struct session_worker *session, uint64_t id, uint64_t pointer, const char *reason)
+{
+    const struct client_name name = {id, pointer};
+    return end_clients(session, is_called, &name, "57P01", reason);
+}
+
+size_t session_kill(struct session_worker *session, const struct registry_database *database, const char *reason)
+{
+    return end_clients(session, database != NULL ? is_of_database : is_anyone, database, "57P01", reason);
+}
+
+void session_drain(struct session_worker *session)
+{
+    end_clients(session, is_without_server, NULL, "57P01", "server shutting down");
+}
+
+typedef void (*part_fn)(struct pool_part *part);
+
+static void for_parts(struct session_worker *session, const struct registry_database *database, part_fn fn)
+{
+    session_enter(session);
+    for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
+        struct pool_part *part = pool->parts[worker_index(session->worker)];
+        if (part != NULL && (database == NULL || pool->database == database))
+            fn(part);
+    }
+    session_leave(session);
+}
+
+static void pause_part(struct pool_part *part)
+{
+    pool_close_servers(part, "database paused");
+}
+
+static void reconnect_part(struct pool_part *part)
+{
+    pool_close_servers(part, "close_needed");
+    pool_serve(part);
+}
+
+void session_pause(struct session_worker *session, const struct registry_database *database)
+{
+    for_parts(session, database, pause_part);
+}
+
+void session_resume(struct session_worker *session, const struct registry_database *database)
+{
+    for_parts(session, database, pool_serve);
+}
+
+void session_reconnect(struct session_worker *session, const struct registry_database *database)
+{
+    for_parts(session, database, reconnect_part);
+}
+
+void session_configure(struct session_worker *session, struct config *config, struct userlist *users)
+{
+    session_enter(session);
+    struct config *old = session->config;
+    struct userlist *old_users = session->users;
+    session->config = config_ref(config);
+    session->users = users != NULL ? userlist_ref(users) : NULL;
+    for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
+        struct pool_part *part = pool->parts[worker_index(session->worker)];
+        if (part != NULL)
+            pool_part_configure(part, config);
+    }
+    end_clients(session, is_without_database, session->config, "3D000", "database removed");
+    list_for_each(&session->clients, node)
+    {
+        struct client *client = list_entry(node, struct client, node);
+        if (client->part != NULL && client->state >= CLIENT_IDLE && client->state != CLIENT_CONSOLE)
+            client_configure(client);
+    }
+    config_unref(old);
+    userlist_unref(old_users);
+    session_leave(session);
+}

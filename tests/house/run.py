@@ -1,0 +1,23 @@
+"""Runs the house checks: `ok NAME` or `not ok NAME` for each, with what is wrong below it."""
+
+import sys
+
+import hazards
+import layers
+import layout
+import sizes
+import strings
+
+
+def main():
+    is_good = True
+    for check in (layers, sizes, strings, layout, hazards):
+        found = list(check.problems())
+        print("not ok" if found else "ok", check.__name__)
+        for line in found:
+            print("   ", line)
+        is_good = is_good and not found
+    sys.exit(not is_good)
+
+
+main()

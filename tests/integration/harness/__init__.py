@@ -1,0 +1,1 @@
+"""What the integration tests stand on: throw-away servers, the pooler under test, a raw protocol client."""

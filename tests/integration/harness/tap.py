@@ -1,0 +1,111 @@
+"""A relay on the wire between the pooler and a server, where the tests make faults: it holds back what one
+side says, cuts connections, swallows everything, or closes its door."""
+
+import socket
+import struct
+import threading
+
+from .system import free_port
+
+
+class Tap:
+    def __init__(self, port):
+        self.upstream = port
+        self.port = free_port()
+        self.connections = 0
+        self.sent = bytearray()  # all that went to the server, for looking at
+        self._lock = threading.Lock()
+        self._links = []
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._answering = threading.Event()
+        self._answering.set()
+        self._listener = None
+        self._stopped = False
+        self.open()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._stopped = True
+        self._flowing.set()
+        self._answering.set()
+        self.shut()
+        self.cut()
+
+    def open(self):
+        """Accepts connections (again)."""
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def shut(self):
+        """New connections are refused."""
+        if self._listener:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = None
+
+    def cut(self, reset=True):
+        """Ends every connection, both sides."""
+        with self._lock:
+            links, self._links = self._links, []
+        for link in links:
+            for end in link:
+                if reset:
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+                end.close()
+
+    def hold_answers(self):
+        """What the server says no longer reaches the pooler."""
+        self._answering.clear()
+
+    def hold_requests(self):
+        """What the pooler says no longer reaches the server."""
+        self._flowing.clear()
+
+    def release(self):
+        self._answering.set()
+        self._flowing.set()
+
+    def _accept(self, listener):
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                far = socket.create_connection(("127.0.0.1", self.upstream), 10)
+            except OSError:
+                near.close()
+                continue
+            far.settimeout(None)
+            for end in (near, far):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                self._links.append((near, far))
+                self.connections += 1
+            threading.Thread(target=self._copy, args=(near, far, self._flowing, True), daemon=True).start()
+            threading.Thread(target=self._copy, args=(far, near, self._answering, False), daemon=True).start()
+
+    def _copy(self, source, target, gate, keep):
+        try:
+            while True:
+                piece = source.recv(1 << 16)
+                gate.wait()
+                if not piece:
+                    target.shutdown(socket.SHUT_WR)
+                    return
+                if keep:
+                    self.sent += piece
+                target.sendall(piece)
+        except (OSError, ValueError):
+            for end in (source, target):
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
