@@ -174,6 +174,7 @@ struct sql_statement {
     uint16_t n_reads, n_writes, n_functions, n_types, n_settings;
     int16_t advisory;         /* locks taken minus locks given back, when every key is a constant ... */
     bool is_advisory_counted; /* ... and each call runs once; else the count is not known */
+    bool has_computed_cast;   /* casts something that is neither a constant nor a parameter */
     uint8_t begin_options;    /* enum sql_begin_option, with SQL_PLAIN_BEGIN */
     uint32_t advisory_sum;    /* sum of fingerprints of the keys taken, minus those given back */
 };
