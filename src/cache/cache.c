@@ -242,7 +242,7 @@ void cache_write_add(struct cache_write *write, struct cache_scope *scope, struc
 {
     if (!may_write(class))
         return;
-    const struct verdict *verdict = verdicts_get(write->worker->verdicts, scope, class);
+    const struct verdict *verdict = verdicts_get(write->worker->verdicts, scope, class, SLICE_EMPTY);
     if (verdict == NULL || !verdict->is_write_known)
         write->base.is_unknown = true;
     else if (verdict->write_count > 0)

@@ -68,7 +68,7 @@ static enum cache_reason judge(struct cache_worker *w, const struct cache_reques
         reason = judge_database(r);
     if (reason != CACHE_REASON_NONE)
         return reason;
-    *verdict = verdicts_get(w->verdicts, r->scope, r->class);
+    *verdict = verdicts_get(w->verdicts, r->scope, r->class, r->text);
     if (*verdict == NULL)
         return CACHE_REASON_MEMORY;
     return (*verdict)->reason;

@@ -71,10 +71,12 @@ static void judge_write(struct verdict *v, const struct catalog *catalog)
     buf_free(&oids);
 }
 
-static void judge_read(struct verdict *v, const struct catalog *catalog)
+static void judge_read(struct verdict *v, const struct catalog *catalog, struct slice text)
 {
     struct policy_relations relations;
     v->reason = policy_judge(v->class, catalog, &v->scope->path, &relations);
+    if (v->reason == CACHE_REASON_NONE && catalog_mentions_row_function(catalog, text))
+        v->reason = CACHE_REASON_FUNCTION;
     if (v->reason != CACHE_REASON_NONE)
         return;
     struct generations *generations = v->scope->database->generations;
@@ -94,7 +96,7 @@ static void judge_read(struct verdict *v, const struct catalog *catalog)
     }
 }
 
-static struct verdict *verdict_new(struct cache_scope *scope, struct sql_class *class)
+static struct verdict *verdict_new(struct cache_scope *scope, struct sql_class *class, struct slice text)
 {
     struct verdict *v = calloc(1, sizeof(*v));
     if (v == NULL)
@@ -108,21 +110,22 @@ static struct verdict *verdict_new(struct cache_scope *scope, struct sql_class *
         v->is_write_known = (class->flags & (SQL_CLASS_WRITES | SQL_CLASS_WRITES_UNKNOWN | SQL_CLASS_SCHEMA |
                                              SQL_CLASS_UNKNOWN_CODE)) == 0;
     } else {
-        judge_read(v, catalog);
+        judge_read(v, catalog, text);
         judge_write(v, catalog);
     }
     catalog_unref(catalog);
     return v;
 }
 
-const struct verdict *verdicts_get(struct verdicts *v, struct cache_scope *scope, struct sql_class *class)
+const struct verdict *verdicts_get(struct verdicts *v, struct cache_scope *scope, struct sql_class *class,
+                                   struct slice text)
 {
     struct verdict **place = place_for(v, scope, class);
     struct verdict *present = *place;
     uint64_t version = atomic_load_explicit(&scope->database->version, memory_order_acquire);
     if (present != NULL && present->scope == scope && present->class == class && present->version == version)
         return present;
-    struct verdict *fresh = verdict_new(scope, class);
+    struct verdict *fresh = verdict_new(scope, class, text);
     if (fresh == NULL)
         return NULL;
     free_verdict(present);

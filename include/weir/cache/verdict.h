@@ -14,6 +14,7 @@
 
 #include "weir/cache/generations.h"
 #include "weir/cache/reason.h"
+#include "weir/util/slice.h"
 
 struct cache_scope;
 struct sql_class;
@@ -34,7 +35,11 @@ struct verdict {
 struct verdicts *verdicts_new(void);
 void verdicts_free(struct verdicts *v);
 
-/* Valid until the next call. NULL when memory is out. */
-const struct verdict *verdicts_get(struct verdicts *v, struct cache_scope *scope, struct sql_class *class);
+/*
+ * Valid until the next call. NULL when memory is out. `text` is one that has this class: all of them name the same
+ * things (empty for a statement that is no plain read).
+ */
+const struct verdict *verdicts_get(struct verdicts *v, struct cache_scope *scope, struct sql_class *class,
+                                   struct slice text);
 
 #endif
