@@ -44,6 +44,7 @@ struct awaited {
 };
 
 struct watch {
+    char name[128]; /* for the log: "shop@db1" */
     struct loop *loop;
     struct control *control;
     struct watch_events events;
@@ -109,7 +110,7 @@ static bool is_answered(struct watch *w, const struct pg_result *result, const c
         return false;
     if (result != NULL)
         return true;
-    log_warning("control connection: %s", error);
+    log_write(LOG_LEVEL_WARNING, w->name, "control connection: %s", error);
     char reason[160];
     snprintf(reason, sizeof(reason), "a question to the catalog failed: %s", error);
     leave_ready(w, STEP_DOWN, reason);
@@ -195,7 +196,7 @@ static void on_finished(void *context, const struct pg_result *result, const cha
     free(w->look);
     w->look = w->new_look;
     w->new_look = NULL;
-    log_debug("catalog loaded: %zu relations", catalog_relation_count(catalog));
+    log_write(LOG_LEVEL_DEBUG, w->name, "catalog loaded: %zu relations", catalog_relation_count(catalog));
     become_ready(w);
 }
 
@@ -375,7 +376,7 @@ static void on_facts(void *context, const struct pg_result *result, const char *
 static void on_up(void *context)
 {
     struct watch *w = context;
-    log_info("control connection: up");
+    log_write(LOG_LEVEL_LOG, w->name, "control connection: up");
     w->is_down_logged = false;
     w->step = STEP_FACTS;
     set_reason(w, "the catalog has not been loaded yet");
@@ -390,7 +391,7 @@ static void on_down(void *context, const char *reason)
 {
     struct watch *w = context;
     if (!w->is_down_logged)
-        log_warning("control connection: %s; nothing is cached without it", reason);
+        log_write(LOG_LEVEL_WARNING, w->name, "control connection: %s; nothing is cached without it", reason);
     w->is_down_logged = true;
     timer_stop(&w->timer);
     w->is_asking = false;
@@ -494,7 +495,7 @@ void watch_await_backend(struct watch *w, uint32_t pid, void (*gone)(void *conte
 {
     struct awaited *a = calloc(1, sizeof(*a));
     if (a == NULL) {
-        log_error("out of memory: a write of unknown outcome stays marked");
+        log_write(LOG_LEVEL_ERROR, w->name, "out of memory: a write of unknown outcome stays marked");
         return;
     }
     *a = (struct awaited){.pid = pid, .gone = gone, .context = context};
@@ -504,6 +505,14 @@ void watch_await_backend(struct watch *w, uint32_t pid, void (*gone)(void *conte
 }
 
 /* --- life --- */
+
+static const char *option(const struct control_options *connection, const char *keyword)
+{
+    for (size_t i = 0; connection->keywords[i] != NULL; i++)
+        if (strcmp(connection->keywords[i], keyword) == 0 && connection->values[i] != NULL)
+            return connection->values[i];
+    return "";
+}
 
 struct watch *watch_new(struct loop *loop, const struct control_options *connection,
                         const struct watch_options *options, const struct watch_events *events)
@@ -518,6 +527,7 @@ struct watch *watch_new(struct loop *loop, const struct control_options *connect
         w->options.interval_us = INTERVAL_US;
     list_init(&w->awaited);
     set_reason(w, "the control connection is not up yet");
+    snprintf(w->name, sizeof(w->name), "%s@%s", option(connection, "dbname"), option(connection, "host"));
     const struct control_events control_events = {.up = on_up, .down = on_down, .context = w};
     w->control = control_new(loop, connection, &control_events);
     if (w->control == NULL) {
