@@ -379,6 +379,25 @@ static enum route_step parse_unnamed(struct lease *lease, struct statement *stat
     return lease_owe(lease, (struct owed){.kind = OWED_PARSE}) ? ROUTE_DONE : ROUTE_ENDED;
 }
 
+/*
+ * BEGIN, COMMIT and their like have nothing that PostgreSQL could object to: preparing one takes no server. (A client that
+ * prepares them in a transaction of its own while others hold every server would otherwise wait for itself.)
+ */
+static bool parse_without_server(struct client *client, const struct parse_view *view, struct statement *statement)
+{
+    const struct sql_class *class = statement->class;
+    int limit = config_settings(client->part->config)->max_prepared_statements;
+    if (client->lease != NULL || client->part->settings.mode == POOL_MODE_SESSION || limit <= 0 || view->name.len == 0 ||
+        class->n_statements != 1 || !(class->flags & SQL_CLASS_TRANSACTION) ||
+        statement_map_put(&client->prepared, view->name, statement) != STATEMENT_PUT)
+        return false;
+    struct buf out = BUF_INIT;
+    encode_empty(&out, MSG_PARSE_COMPLETE);
+    client_write(client, buf_slice(&out));
+    buf_free(&out);
+    return true;
+}
+
 /* While the server ignores everything up to Sync, messages are only passed on. */
 static bool pass_skipped(struct client *client, struct slice whole)
 {
@@ -406,6 +425,10 @@ static enum route_step on_parse(struct client *client, const struct frame *frame
     enum route_step step = ROUTE_WAIT;
     if (is_refused_by_mode(client, statement->class)) {
         step = fail(client, "0A000", "transaction blocks not allowed in statement pooling mode");
+        goto done;
+    }
+    if (parse_without_server(client, &view, statement)) {
+        step = ROUTE_DONE;
         goto done;
     }
     struct lease *lease = lease_for(client, is_first_alone(client, statement->class));

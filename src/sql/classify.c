@@ -77,9 +77,13 @@ static void tree_free(void *arena, void *memory)
 
 /* --- plain statements --- */
 
-/* SELECT of targets only: every call in it is evaluated exactly once. */
+/* SELECT of targets only, none of which may return a set: every call in it is evaluated exactly once. */
 static bool is_simple_select(const PgQuery__SelectStmt *s)
 {
+    for (size_t i = 0; i < s->n_target_list; i++) {
+        if (!is_single_row_target(s->target_list[i]))
+            return false;
+    }
     return s->n_target_list > 0 && s->n_from_clause == 0 && s->where_clause == NULL &&
            s->n_group_clause == 0 && s->having_clause == NULL && s->n_distinct_clause == 0 &&
            s->n_sort_clause == 0 && s->n_locking_clause == 0 && s->limit_count == NULL &&

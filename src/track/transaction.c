@@ -191,10 +191,10 @@ static bool make_room(struct transaction *tx)
 {
     size_t count = tx->saves != NULL ? tx->saves->count : 0;
     size_t capacity = tx->saves != NULL ? tx->saves->capacity : 0;
-    if (count < capacity)
-        return true;
     if (count >= MAX_SAVEPOINTS)
         return false;
+    if (count < capacity)
+        return true;
     size_t wider = capacity == 0 ? 4 : capacity * 2;
     struct transaction_saves *saves = realloc(tx->saves, sizeof(*saves) + wider * sizeof(struct save));
     if (saves == NULL)

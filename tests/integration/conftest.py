@@ -3,11 +3,12 @@ test. The pooler is WEIR_BIN, build/weir unless told otherwise."""
 
 import pytest
 
-from harness import system
-from harness.capability import WEIR_BIN, capabilities, is_sanitized
+from harness import caching, system
+from harness.capability import IS_STRAIGHT, WEIR_BIN, capabilities, is_sanitized
 from harness.pooler import Pooler
 from harness.postgres import Postgres
 from harness.redis import Redis
+from harness.straight import Straight
 from harness.tap import Tap
 
 POOLERS = pytest.StashKey[list]()
@@ -19,7 +20,7 @@ def pytest_addoption(parser):
 
 def pytest_configure():
     system.raise_file_limit()
-    if not WEIR_BIN.exists():
+    if not (IS_STRAIGHT or WEIR_BIN.exists()):
         pytest.exit(f"{WEIR_BIN} does not exist: build it first, or set WEIR_BIN", 2)
 
 
@@ -81,7 +82,7 @@ def new_pooler(request, postgres):
     poolers = request.node.stash.setdefault(POOLERS, [])
 
     def make(*arguments, **named):
-        pooler = Pooler(*arguments, **named)
+        pooler = (Straight if IS_STRAIGHT else Pooler)(*arguments, **named)
         poolers.append(pooler)
         return pooler
 
@@ -121,6 +122,18 @@ def start(new_pooler, postgres, request):
             databases = {"test": {"host": "127.0.0.1", "port": port or target.postgres.port,
                                   "dbname": target.name, **(database or {})}}
         return new_pooler(databases, options, users, passwords, environment).start()
+
+    return begin
+
+
+@pytest.fixture
+def cached(start, database):
+    """Starts a pooler with its cache on: cached("SQL that makes more than the items", any options) gives a Cache."""
+
+    def begin(setup="", line=None, **options):
+        database.execute(caching.ITEMS + setup, user="app")
+        pooler = start(database={"control_user": "postgres", **(line or {})}, **{**caching.OPTIONS, **options})
+        return caching.Cache(pooler, database)
 
     return begin
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 WEIR_BIN = Path(os.environ.get("WEIR_BIN") or ROOT / "build" / "weir").resolve()
+IS_STRAIGHT = os.environ.get("WEIR_BIN") == "straight"
 
 ALL = {
     "profile",    # settings follow the session in transaction mode
@@ -23,10 +24,10 @@ ALL = {
 }
 
 
-def capabilities():
+def capabilities(binary=WEIR_BIN):
     """WEIR_TEST_CAPABLE=profile,pins widens what another pooler is trusted with, to prove a test itself: PgBouncer in
     session mode with a server for everyone (WEIR_TEST_OPTIONS) keeps what only a session must keep."""
-    if "pgbouncer" in WEIR_BIN.name:
+    if "pgbouncer" in binary.name:
         return set(filter(None, os.environ.get("WEIR_TEST_CAPABLE", "").split(",")))
     return ALL
 
@@ -34,9 +35,9 @@ def capabilities():
 OWN_KEYS = ("cache", "control_", "defer_begin", "http_", "workers", "pin", "pool_adaptive")
 
 
-def understood(values):
+def understood(values, binary=WEIR_BIN):
     """The settings without those that only Weir knows, where the pooler under test is another."""
-    if "pgbouncer" not in WEIR_BIN.name or isinstance(values, str):
+    if "pgbouncer" not in binary.name or isinstance(values, str):
         return values
     return {key: value for key, value in values.items() if not key.startswith(OWN_KEYS)}
 

@@ -38,6 +38,8 @@ COMPLAINTS = re.compile(
 class Pooler:
     """databases, users: name -> dict or text of settings. options: the keys of [pgbouncer]."""
 
+    is_straight = False
+
     def __init__(self, databases, options=None, users=None, passwords=None, environment=None, binary=WEIR_BIN):
         self.directory = system.make_directory("weir-run-")
         self.ini = self.directory / "weir.ini"
@@ -48,15 +50,15 @@ class Pooler:
         self.options = {**DEFAULTS, "listen_port": self.port, "auth_file": self.userlist, **(options or {}),
                         **forced_options()}
         self.http_port = None
-        if "http" in capabilities() and "http_port" not in self.options:
+        self.knows = lambda values: understood(values, binary)
+        if "http" in capabilities(binary) and "http_port" not in self.options:
             self.http_port = self.options["http_port"] = system.free_port()
         self.users = users or {}
         self.passwords = {"admin": "admin-secret", "stats": "stats-secret", "postgres": "",
                           **{name: password for name, (password, _) in ROLES.items()}, **(passwords or {})}
         self.environment = {**os.environ, **(environment or {})}
+        self.source = binary
         self.binary = self.directory / "pooler"
-        # A copy, since the build folder may lie where the account may not look.
-        shutil.copy(binary, self.binary)
         self.process = None
         self.opened = []
         self.prefix = []  # a command that starts the pooler, such as prlimit
@@ -65,9 +67,9 @@ class Pooler:
 
     def write_config(self):
         self.options = {key: value for key, value in self.options.items() if value is not None}
-        databases = {name: understood(values) for name, values in self.databases.items()}
-        users = {name: understood(values) for name, values in self.users.items()}
-        self.ini.write_text(render(databases, understood(self.options), users))
+        databases = {name: self.knows(values) for name, values in self.databases.items()}
+        users = {name: self.knows(values) for name, values in self.users.items()}
+        self.ini.write_text(render(databases, self.knows(self.options), users))
         self.userlist.write_text(render_userlist(self.passwords))
         for path in (self.ini, self.userlist):
             system.give_to_account(path)
@@ -75,6 +77,8 @@ class Pooler:
     def spawn(self, *arguments):
         """Starts the process without waiting for anything."""
         self.write_config()
+        # A copy, since the build folder may lie where the account may not look.
+        shutil.copy(self.source, self.binary)
         with open(self.log_path, "ab") as log:
             system.give_to_account(self.log_path)
             self.process = subprocess.Popen(

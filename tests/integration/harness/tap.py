@@ -14,6 +14,8 @@ class Tap:
         self.port = free_port()
         self.connections = 0
         self.sent = bytearray()  # all that went to the server, for looking at
+        self.held = threading.Event()  # set once a request has set the trap
+        self._trap = None
         self._lock = threading.Lock()
         self._links = []
         self._flowing = threading.Event()
@@ -21,16 +23,14 @@ class Tap:
         self._answering = threading.Event()
         self._answering.set()
         self._listener = None
-        self._stopped = False
+        self.is_deaf = False
         self.open()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._stopped = True
-        self._flowing.set()
-        self._answering.set()
+        self.release()
         self.shut()
         self.cut()
 
@@ -50,8 +50,9 @@ class Tap:
         """Ends every connection, both sides."""
         with self._lock:
             links, self._links = self._links, []
-        for link in links:
-            for end in link:
+        for near, far, gate in links:
+            gate.set()
+            for end in (near, far):
                 if reset:
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 try:
@@ -68,9 +69,24 @@ class Tap:
         """What the pooler says no longer reaches the server."""
         self._flowing.clear()
 
+    def hold_answer_to(self, fragment):
+        """The next request that contains the fragment reaches the server, but its answer waits for release(); all
+        other connections go on. tap.held says when it has happened."""
+        self.held.clear()
+        self._trap = fragment.encode()
+
+    def refuse_new(self):
+        """New connections are taken and never answered; those there are go on."""
+        self.is_deaf = True
+
     def release(self):
+        self.is_deaf = False
+        self._trap = None
         self._answering.set()
         self._flowing.set()
+        with self._lock:
+            for link in self._links:
+                link[2].set()
 
     def _accept(self, listener):
         while True:
@@ -78,6 +94,10 @@ class Tap:
                 near, _ = listener.accept()
             except OSError:
                 return
+            if self.is_deaf:
+                with self._lock:
+                    self._links.append((near, near, threading.Event()))
+                continue
             try:
                 far = socket.create_connection(("127.0.0.1", self.upstream), 10)
             except OSError:
@@ -86,22 +106,32 @@ class Tap:
             far.settimeout(None)
             for end in (near, far):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            gate = threading.Event()
+            gate.set()
             with self._lock:
-                self._links.append((near, far))
+                self._links.append((near, far, gate))
                 self.connections += 1
-            threading.Thread(target=self._copy, args=(near, far, self._flowing, True), daemon=True).start()
-            threading.Thread(target=self._copy, args=(far, near, self._answering, False), daemon=True).start()
+            threading.Thread(target=self._copy, args=(near, far, [self._flowing], gate), daemon=True).start()
+            threading.Thread(target=self._copy, args=(far, near, [self._answering, gate], None), daemon=True).start()
 
-    def _copy(self, source, target, gate, keep):
+    def _look(self, piece, gate):
+        self.sent += piece
+        if self._trap and self._trap in piece:
+            self._trap = None
+            gate.clear()
+            self.held.set()
+
+    def _copy(self, source, target, gates, trap_gate):
         try:
             while True:
                 piece = source.recv(1 << 16)
-                gate.wait()
+                for gate in gates:
+                    gate.wait()
                 if not piece:
                     target.shutdown(socket.SHUT_WR)
                     return
-                if keep:
-                    self.sent += piece
+                if trap_gate:
+                    self._look(piece, trap_gate)
                 target.sendall(piece)
         except (OSError, ValueError):
             for end in (source, target):

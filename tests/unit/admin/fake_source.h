@@ -160,7 +160,7 @@ static void fake_command(void *arg, const struct admin_command *command, admin_d
 }
 
 /* Completes what was held back. */
-static void fake_release(struct fake *fake)
+static inline void fake_release(struct fake *fake)
 {
     if (fake->held_done != NULL)
         fake->held_done(fake->held_arg, NULL);
