@@ -92,12 +92,15 @@ struct cache_scope *cache_scope_get(struct cache *c, const struct cache_scope_op
     return scopes_get(c->scopes, options);
 }
 
-/* Custom settings (app.tenant) of roles and databases are in no view of settings, but in pg_db_role_setting.
+/*
+ * Begins with what database_is_same_server compares. Custom settings (app.tenant) of roles and databases are
+ * in no view of settings, but in pg_db_role_setting.
  */
 const char *cache_baseline_query(void)
 {
-    return "SELECT pg_catalog.concat_ws('/', d.oid, pg_catalog.pg_postmaster_start_time(), "
-           "pg_catalog.inet_server_addr(), pg_catalog.inet_server_port(), session_user, current_user, "
+    return "SELECT pg_catalog.concat_ws('/', d.oid, "
+           "(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8, "
+           "session_user, current_user, "
            "pg_catalog.md5((SELECT pg_catalog.string_agg(s.name || '=' || s.setting, ',' ORDER BY s.name) "
            "FROM pg_catalog.pg_settings s WHERE s.context IN ('user', 'superuser', 'superuser-backend', "
            "'backend') "
@@ -242,7 +245,8 @@ void cache_write_add(struct cache_write *write, struct cache_scope *scope, struc
 {
     if (!may_write(class))
         return;
-    const struct verdict *verdict = verdicts_get(write->worker->verdicts, scope, class, SLICE_EMPTY);
+    const struct verdict *verdict =
+        scope != NULL ? verdicts_get(write->worker->verdicts, scope, class, SLICE_EMPTY) : NULL;
     if (verdict == NULL || !verdict->is_write_known)
         write->base.is_unknown = true;
     else if (verdict->write_count > 0)

@@ -304,6 +304,21 @@ struct catalog *database_catalog(struct cache_database *d, uint64_t *version)
     return catalog;
 }
 
+/* A standby, or another server behind the same name, must not fill under the tokens of this one. */
+bool database_is_same_server(struct cache_database *d, struct slice baseline)
+{
+    char prefix[64];
+    int len = -1;
+    pthread_mutex_lock(&d->group->mutex);
+    if (d->catalog != NULL) {
+        const struct catalog_facts *facts = catalog_get_facts(d->catalog);
+        len = snprintf(prefix, sizeof(prefix), "%u/%llu/", facts->database_oid,
+                       (unsigned long long)facts->server_start_us);
+    }
+    pthread_mutex_unlock(&d->group->mutex);
+    return len > 0 && baseline.len > (size_t)len && memcmp(baseline.data, prefix, (size_t)len) == 0;
+}
+
 bool database_is_believed(const struct cache_database *d, uint64_t now_us)
 {
     return atomic_load_explicit(&d->is_usable, memory_order_acquire) &&

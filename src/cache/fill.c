@@ -172,6 +172,7 @@ bool cache_fill_start(struct cache_fill *fill, struct slice baseline, uint64_t n
 {
     fill->started_us = now_us;
     fill->is_started = slice_equal(fill->scope->baseline, baseline) &&
+                       database_is_same_server(fill->scope->database, baseline) &&
                        database_is_believed(fill->scope->database, now_us) && fill_remember(fill);
     /* Nobody should wait for what will not be stored. */
     if (!fill->is_started)
@@ -248,8 +249,8 @@ void cache_fill_commit(struct cache_fill *fill, uint64_t now_us)
     if (entry != NULL) {
         cache_count(&w->counters.fills, 1);
         store_memory_put(w->cache->memory, entry, now_us);
-        if (w->redis != NULL)
-            store_redis_put(w->redis, entry, now_us);
+        if (w->redis != NULL && store_redis_put(w->redis, entry, now_us))
+            cache_count(&w->counters.redis_stores, 1);
     } else {
         cache_count(&w->counters.fills_refused, 1);
     }

@@ -69,7 +69,8 @@ static enum cache_reason judge_function(const struct sql_function *f, const stru
     return CACHE_REASON_NONE;
 }
 
-/* Text that becomes a date may say 'now'; of constants and parameters the caller has made sure that they do not. */
+/* Text that becomes a date may say 'now'; of constants and parameters the caller has made sure that they do
+ * not. */
 static bool is_harmless_cast(const struct sql_statement *s, const char *type)
 {
     return IS_IN(type, cast_types) || (IS_IN(type, time_types) && !s->has_computed_cast);
@@ -86,9 +87,11 @@ static enum cache_reason judge_type(const struct sql_statement *s, const struct 
 }
 
 /* Operators that IN, LIKE, CASE, USING and their like look for without naming them. */
-static enum cache_reason judge_implied_operators(const struct catalog *catalog, const struct search_path *path)
+static enum cache_reason judge_implied_operators(const struct catalog *catalog,
+                                                 const struct search_path *path)
 {
-    static const char *const implied[] = {"=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~"};
+    static const char *const implied[] = {
+        "=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~"};
     for (size_t i = 0; i < sizeof(implied) / sizeof(implied[0]); i++)
         if (is_shadowed(catalog, path, implied[i], catalog_has_operator))
             return CACHE_REASON_SHADOWED;
@@ -178,8 +181,8 @@ static enum cache_reason judge_relations(const struct sql_statement *s, const st
 static enum cache_reason judge_statement(const struct sql_statement *s)
 {
     const uint32_t refused = SQL_WRITES | SQL_WRITES_UNKNOWN | SQL_SCHEMA | SQL_UNKNOWN_CODE |
-                             SQL_UNKNOWN_SETTING | SQL_READS_UNKNOWN | SQL_REFUSES_BLOCK |
-                             SQL_LOCKS | SQL_UNKNOWN_LOCAL | SQL_TABLESAMPLE | SQL_SYSTEM_COLUMN | SQL_ADVISORY_LOCK |
+                             SQL_UNKNOWN_SETTING | SQL_READS_UNKNOWN | SQL_REFUSES_BLOCK | SQL_LOCKS |
+                             SQL_UNKNOWN_LOCAL | SQL_TABLESAMPLE | SQL_SYSTEM_COLUMN | SQL_ADVISORY_LOCK |
                              SQL_ADVISORY_UNLOCK | SQL_ADVISORY_UNLOCK_ALL | SQL_SEQUENCE_STATE |
                              SQL_NEXTVAL | SQL_NOTIFIES;
     if (s->kind != SQL_KIND_READ)

@@ -369,21 +369,22 @@ static void on_stored(redisAsyncContext *context, void *reply, void *arg)
         note_failure(s, r->type == REDIS_REPLY_ERROR ? r->str : "an answer of the wrong kind");
 }
 
-void store_redis_put(struct store_redis *s, const struct entry *entry, uint64_t now_us)
+bool store_redis_put(struct store_redis *s, const struct entry *entry, uint64_t now_us)
 {
     uint64_t expires_us = entry_expires_us(entry);
     uint64_t keep_ms = expires_us > now_us ? (expires_us - now_us) / US_PER_MS : 0;
     if (keep_ms > KEEP_MAX_MS)
         keep_ms = KEEP_MAX_MS;
     if (!store_redis_is_up(s) || keep_ms == 0 || sdslen(s->context->c.obuf) > UNSENT_MAX_BYTES)
-        return;
+        return false;
     struct buf value = BUF_INIT;
     store_redis_encode(entry, &value);
     char name[80];
     int len = format_key(s, entry_key_hash(entry), name, sizeof(name));
-    if (!buf_failed(&value) &&
-        redisAsyncCommand(s->context, on_stored, s, "SET %b %b PX %llu", name, (size_t)len, value.data,
-                          value.len, (unsigned long long)keep_ms) == REDIS_OK)
-        s->under_way++;
+    bool is_sent = !buf_failed(&value) &&
+                   redisAsyncCommand(s->context, on_stored, s, "SET %b %b PX %llu", name, (size_t)len,
+                                     value.data, value.len, (unsigned long long)keep_ms) == REDIS_OK;
+    s->under_way += is_sent;
     buf_free(&value);
+    return is_sent;
 }

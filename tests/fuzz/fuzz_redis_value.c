@@ -1,4 +1,5 @@
-/* Values as a Redis might give them back. The checksum is put right half of the time, so that what is behind it is met. */
+/* Values as a Redis might give them back. The checksum is put right half of the time, so that what is behind
+ * it is met. */
 #include <stdlib.h>
 #include <string.h>
 

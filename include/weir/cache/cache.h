@@ -124,7 +124,7 @@ void cache_scope_unref(struct cache_scope *s);
 /*
  * One statement that a new server connection runs after login and connect_query: one row of two texts, the
  * fingerprint (settings, session user, server and database identity) and search_path. A fill is only started
- * on a server whose fingerprint is the scope's.
+ * on a server whose fingerprint is the scope's, and which is the one that the control connection is on.
  */
 const char *cache_baseline_query(void);
 
@@ -229,7 +229,9 @@ void cache_fill_abort(struct cache_fill *fill, enum cache_abort why);
  */
 struct cache_write *cache_write_new(struct cache_worker *w, struct cache_database *d);
 
-/* A statement of class `class` is about to be sent; does nothing for reads. After the mark it marks at once.
+/*
+ * A statement of class `class` is about to be sent; does nothing for reads. After the mark it marks at once.
+ * Without a scope (NULL) tables cannot be found, so that everything counts as written.
  */
 void cache_write_add(struct cache_write *write, struct cache_scope *scope, struct sql_class *class);
 /* Something is about to be sent whose effects are not known. */

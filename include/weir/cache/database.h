@@ -79,6 +79,10 @@ struct catalog *database_catalog(struct cache_database *d, uint64_t *version);
 /* May entries be believed at this time: usable, and confirmed by a look not long ago. Any thread. */
 bool database_is_believed(const struct cache_database *d, uint64_t now_us);
 
+/* The fingerprint (cache_baseline_query) is of the server and database that the catalog was read from. Any
+ * thread. */
+bool database_is_same_server(struct cache_database *d, struct slice baseline);
+
 /* A new epoch at once. Any thread. */
 void database_change_epoch(struct cache_database *d);
 

@@ -50,8 +50,8 @@ void store_redis_free(struct store_redis *s);
 bool store_redis_is_up(const struct store_redis *s);
 /* False: not asked, `got` will not be called. Otherwise it is, within the time limit. */
 bool store_redis_get(struct store_redis *s, const struct entry_key *key, redis_got got, void *context);
-/* Sends the entry to Redis, or does not, as things are; nobody waits for it. */
-void store_redis_put(struct store_redis *s, const struct entry *entry, uint64_t now_us);
+/* Sends the entry to Redis, if things are well (true); nobody waits for it. */
+bool store_redis_put(struct store_redis *s, const struct entry *entry, uint64_t now_us);
 const struct store_redis_counters *store_redis_get_counters(const struct store_redis *s);
 
 /* --- values: pure

@@ -36,8 +36,8 @@ struct verdicts *verdicts_new(void);
 void verdicts_free(struct verdicts *v);
 
 /*
- * Valid until the next call. NULL when memory is out. `text` is one that has this class: all of them name the same
- * things (empty for a statement that is no plain read).
+ * Valid until the next call. NULL when memory is out. `text` is one that has this class: all of them name the
+ * same things (empty for a statement that is no plain read).
  */
 const struct verdict *verdicts_get(struct verdicts *v, struct cache_scope *scope, struct sql_class *class,
                                    struct slice text);

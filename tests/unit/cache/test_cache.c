@@ -55,7 +55,7 @@ static struct cache_scope *scope_of(struct world *w, struct profile *profile, co
     const struct cache_scope_options options = {.database = w->database,
                                                 .user = user,
                                                 .profile = profile,
-                                                .baseline = SLICE_LITERAL("baseline"),
+                                                .baseline = SLICE_LITERAL("5/0/baseline"),
                                                 .search_path = SLICE_LITERAL("public")};
     return cache_scope_get(w->cache, &options);
 }
@@ -152,7 +152,7 @@ static struct cache_answer ask(struct world *w, struct asking a, struct heard *h
 
 static bool start(struct cache_fill *fill)
 {
-    return cache_fill_start(fill, SLICE_LITERAL("baseline"), clock_now_us());
+    return cache_fill_start(fill, SLICE_LITERAL("5/0/baseline"), clock_now_us());
 }
 
 static void fetch(struct cache_fill *fill, const char *rows)
@@ -237,10 +237,14 @@ static void test_c01_c02_c03_other_settings_or_roles_are_other_answers(void **st
     assert_ptr_equal(same, w->scope);
     struct cache_scope *berta = scope_of(w, w->profile, "berta");
     expect_miss(w, (struct asking){.text = USERS, .scope = berta});
-    const char *const settings[][2] = {{"search_path", "public, other"}, {"role", "clerk"}, {"timezone", "Asia/Tokyo"},
-                                       {"datestyle", "German"},         {"app.tenant", "7"}};
+    const char *const settings[][2] = {{"search_path", "public, other"},
+                                       {"role", "clerk"},
+                                       {"timezone", "Asia/Tokyo"},
+                                       {"datestyle", "German"},
+                                       {"app.tenant", "7"}};
     for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
-        struct profile *profile = profile_set(w->profile, slice_str(settings[i][0]), slice_str(settings[i][1]));
+        struct profile *profile =
+            profile_set(w->profile, slice_str(settings[i][0]), slice_str(settings[i][1]));
         struct cache_scope *other = scope_of(w, profile, "anna");
         assert_ptr_not_equal(other, w->scope);
         expect_miss(w, (struct asking){.text = USERS, .scope = other});
@@ -263,7 +267,8 @@ static void test_c14_transactions_that_may_see_something_else_pass(void **state)
     expect_pass(w, (struct asking){.text = USERS, .flags = CACHE_HINT_OFF}, CACHE_REASON_HINT);
     expect_pass(w, (struct asking){.text = USERS " WHERE id = 'now'"}, CACHE_REASON_TIME);
     expect_pass(w, (struct asking){.text = USERS " x", .flags = CACHE_DATETIME_WORD}, CACHE_REASON_TIME);
-    expect_pass(w, (struct asking){.text = USERS, .mode = CACHE_MODE_TTL}, CACHE_REASON_OFF); /* without a ttl */
+    expect_pass(w, (struct asking){.text = USERS, .mode = CACHE_MODE_TTL},
+                CACHE_REASON_OFF); /* without a ttl */
 }
 
 static void test_c16_null_empty_and_formats_are_told_apart(void **state)
@@ -271,8 +276,12 @@ static void test_c16_null_empty_and_formats_are_told_apart(void **state)
     struct world *w = *state;
     const char *text = USERS " WHERE id = $1";
     const struct slice binds[] = {
-        SLICE_LITERAL("\0\0\0\1\377\377\377\377\0\0"), SLICE_LITERAL("\0\0\0\1\0\0\0\0\0\0"),
-        SLICE_LITERAL("\0\0\0\1\0\0\0\1" "1\0\0"), SLICE_LITERAL("\0\0\0\1\0\0\0\1" "1\0\1\0\1"),
+        SLICE_LITERAL("\0\0\0\1\377\377\377\377\0\0"),
+        SLICE_LITERAL("\0\0\0\1\0\0\0\0\0\0"),
+        SLICE_LITERAL("\0\0\0\1\0\0\0\1"
+                      "1\0\0"),
+        SLICE_LITERAL("\0\0\0\1\0\0\0\1"
+                      "1\0\1\0\1"),
     };
     for (size_t i = 0; i < 4; i++)
         store(w, (struct asking){.text = text, .shape = CACHE_EXECUTE, .bind = binds[i]}, "row");
@@ -330,9 +339,25 @@ static void test_c31_another_baseline_does_not_fill(void **state)
 {
     struct world *w = *state;
     struct cache_answer answer = ask(w, (struct asking){.text = USERS}, NULL);
-    assert_false(cache_fill_start(answer.fill, SLICE_LITERAL("another server"), clock_now_us()));
+    assert_false(cache_fill_start(answer.fill, SLICE_LITERAL("5/0/other settings"), clock_now_us()));
     cache_fill_commit(answer.fill, clock_now_us());
     expect_miss(w, (struct asking){.text = USERS});
+}
+
+static void test_c19_c32_another_server_does_not_fill(void **state)
+{
+    struct world *w = *state;
+    const struct cache_scope_options options = {.database = w->database,
+                                                .user = "anna",
+                                                .profile = w->profile,
+                                                .baseline = SLICE_LITERAL("5/99/baseline"), /* began later */
+                                                .search_path = SLICE_LITERAL("public")};
+    struct cache_scope *scope = cache_scope_get(w->cache, &options);
+    struct cache_answer answer = ask(w, (struct asking){.text = USERS, .scope = scope}, NULL);
+    assert_int_equal(answer.outcome, CACHE_MISS);
+    assert_false(cache_fill_start(answer.fill, options.baseline, clock_now_us()));
+    cache_fill_abort(answer.fill, CACHE_ABORT_ANSWER);
+    cache_scope_unref(scope);
 }
 
 /* --- reads and writes --- */
@@ -379,7 +404,8 @@ static void a_rollback_changes_nothing(void **state)
 
 static void test_c10_unknown_writes_make_everything_old(void **state)
 {
-    static const char *const texts[] = {"UPDATE audited SET id = 1", "SELECT my_function()", "DO $$ BEGIN END $$"};
+    static const char *const texts[] = {"UPDATE audited SET id = 1", "SELECT my_function()",
+                                        "DO $$ BEGIN END $$"};
     struct world *w = *state;
     for (size_t i = 0; i < 3; i++) {
         store(w, (struct asking){.text = "SELECT * FROM orders"}, "orders");
@@ -427,7 +453,8 @@ static void nothing_is_believed_while_the_catalog_is_unknown(void **state)
 {
     struct world *w = *state;
     store(w, (struct asking){.text = USERS}, "rows");
-    expect_pass(w, (struct asking){.text = USERS, .later_us = 5000000}, CACHE_REASON_NOT_READY); /* no look for long */
+    expect_pass(w, (struct asking){.text = USERS, .later_us = 5000000},
+                CACHE_REASON_NOT_READY); /* no look for long */
     database_unlearn(w->database, "gone");
     expect_pass(w, (struct asking){.text = USERS}, CACHE_REASON_NOT_READY);
     char reason[64];
@@ -627,6 +654,7 @@ int main(void)
         TEST(the_time_limit_of_the_asker_counts),
         TEST(test_c23_what_is_too_big_is_not_stored),
         TEST(test_c31_another_baseline_does_not_fill),
+        TEST(test_c19_c32_another_server_does_not_fill),
         TEST(test_c12_a_fill_that_a_write_overtakes_is_not_believed),
         TEST(a_write_makes_its_own_tables_old_and_no_others),
         TEST(a_rollback_changes_nothing),

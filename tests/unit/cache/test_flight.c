@@ -37,7 +37,8 @@ static struct flight flight_of(struct world *world, int number)
 {
     world->items[number] = (struct vector_item){world->slot, 0};
     vector_remember(&world->items[number], 1);
-    return (struct flight){.key = {{1, 2}, SLICE_LITERAL("key")}, .vector = &world->items[number], .vector_count = 1};
+    return (struct flight){
+        .key = {{1, 2}, SLICE_LITERAL("key")}, .vector = &world->items[number], .vector_count = 1};
 }
 
 static void test_c22_many_askers_are_one_flight(void **state)
@@ -107,7 +108,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_c22_many_askers_are_one_flight, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_c22_a_dead_fetcher_is_replaced, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_c33_nobody_joins_a_flight_that_a_write_has_overtaken, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_c33_nobody_joins_a_flight_that_a_write_has_overtaken, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_leader_may_wait_for_itself, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

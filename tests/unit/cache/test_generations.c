@@ -1,4 +1,5 @@
-/* generations: marks, changes, vectors; and with threads, that no reader believes what a writer has made old. */
+/* generations: marks, changes, vectors; and with threads, that no reader believes what a writer has made old.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -24,14 +24,29 @@ static void test_c01_c16_every_difference_makes_another_key(void **state)
         {.scope = 1, .text = SLICE_LITERAL("select  $1")},
         {.scope = 1, .text = SLICE_LITERAL("select $1"), .parameter_types = int4, .parameter_type_count = 1},
         {.scope = 1, .text = SLICE_LITERAL("select $1"), .parameter_types = text, .parameter_type_count = 1},
-        {.scope = 1, .text = SLICE_LITERAL("select $1"), .bind = BIND("\0\0\0\1" "5")},
-        {.scope = 1, .text = SLICE_LITERAL("select $1"), .bind = BIND("\0\0\0\1" "6")},
-        {.scope = 1, .text = SLICE_LITERAL("select $1"), .bind = BIND("\0\0\0\0")},           /* empty */
-        {.scope = 1, .text = SLICE_LITERAL("select $1"), .bind = BIND("\377\377\377\377")},   /* NULL */
-        {.scope = 1, .text = SLICE_LITERAL("select $1"), .bind = SLICE_LITERAL("\0\1\0\1\0\1\0\0\0\1" "5\0\0")}, /* binary in */
-        {.scope = 1, .text = SLICE_LITERAL("select $1"), .bind = SLICE_LITERAL("\0\0\0\1\0\0\0\1" "5\0\1\0\1")}, /* and out */
+        {.scope = 1,
+         .text = SLICE_LITERAL("select $1"),
+         .bind = BIND("\0\0\0\1"
+                      "5")},
+        {.scope = 1,
+         .text = SLICE_LITERAL("select $1"),
+         .bind = BIND("\0\0\0\1"
+                      "6")},
+        {.scope = 1, .text = SLICE_LITERAL("select $1"), .bind = BIND("\0\0\0\0")},         /* empty */
+        {.scope = 1, .text = SLICE_LITERAL("select $1"), .bind = BIND("\377\377\377\377")}, /* NULL */
+        {.scope = 1,
+         .text = SLICE_LITERAL("select $1"),
+         .bind = SLICE_LITERAL("\0\1\0\1\0\1\0\0\0\1"
+                               "5\0\0")}, /* binary in */
+        {.scope = 1,
+         .text = SLICE_LITERAL("select $1"),
+         .bind = SLICE_LITERAL("\0\0\0\1\0\0\0\1"
+                               "5\0\1\0\1")}, /* and out */
         /* the same bytes, divided otherwise */
-        {.scope = 1, .text = SLICE_LITERAL("select $1\0\0"), .bind = SLICE_LITERAL("\0\1\0\0\0\1" "5\0\0")},
+        {.scope = 1,
+         .text = SLICE_LITERAL("select $1\0\0"),
+         .bind = SLICE_LITERAL("\0\1\0\0\0\1"
+                               "5\0\0")},
     };
     enum { COUNT = sizeof(variants) / sizeof(variants[0]) };
     struct buf scratch[COUNT];

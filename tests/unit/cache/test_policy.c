@@ -59,7 +59,7 @@ static struct catalog *catalog_of(struct catalog_facts facts, const char *functi
     catalog_builder_cascade(b, 33, 9); /* guarded → audited, which has a trigger */
     if (function != NULL)
         catalog_builder_function(b, "public", function);
-    if (operator != NULL)
+    if (operator!= NULL)
         catalog_builder_operator(b, "public", operator);
     return catalog_builder_finish(b);
 }
@@ -76,12 +76,14 @@ static enum cache_reason judge_in(const struct catalog *catalog, const char *sea
     return reason;
 }
 
-static void expect(const struct catalog *catalog, const char *search_path, const char *text, enum cache_reason expected)
+static void expect(const struct catalog *catalog, const char *search_path, const char *text,
+                   enum cache_reason expected)
 {
     struct policy_relations relations;
     enum cache_reason reason = judge_in(catalog, search_path, text, &relations);
     if (reason != expected)
-        print_error("%s\n  gives %s, not %s\n", text, cache_reason_label(reason), cache_reason_label(expected));
+        print_error("%s\n  gives %s, not %s\n", text, cache_reason_label(reason),
+                    cache_reason_label(expected));
     assert_int_equal(reason, expected);
 }
 
@@ -89,14 +91,18 @@ static void what_applications_ask_is_cached(void **state)
 {
     static const char *const texts[] = {
         "SELECT * FROM users WHERE id = $1",
-        "SELECT u.id, u.name FROM users u JOIN orders o ON o.user_id = u.id WHERE o.total > 10 ORDER BY u.name LIMIT 5",
-        "SELECT count(*), sum(total), avg(total), min(id), max(id) FROM orders GROUP BY user_id HAVING count(*) > 1",
+        "SELECT u.id, u.name FROM users u JOIN orders o ON o.user_id = u.id WHERE o.total > 10 ORDER BY "
+        "u.name LIMIT 5",
+        "SELECT count(*), sum(total), avg(total), min(id), max(id) FROM orders GROUP BY user_id HAVING "
+        "count(*) > 1",
         "SELECT * FROM users WHERE name LIKE $1 AND id IN (1, 2, 3) AND age BETWEEN 1 AND 2",
         "SELECT * FROM users WHERE created > '2020-01-01'::date AND id = ANY($1::int[])",
-        "SELECT coalesce(name, 'x'), lower(name), upper(name), length(name), substring(name, 1, 3) FROM users",
+        "SELECT coalesce(name, 'x'), lower(name), upper(name), length(name), substring(name, 1, 3) FROM "
+        "users",
         "SELECT date_trunc('month', created), extract(year FROM created) FROM users GROUP BY 1, 2",
         "WITH big AS (SELECT * FROM orders WHERE total > 100) SELECT * FROM big JOIN users USING (id)",
-        "SELECT \"users\".\"id\" AS \"id\" FROM \"public\".\"users\" WHERE (\"users\".\"name\" ILIKE $1) OFFSET $2",
+        "SELECT \"users\".\"id\" AS \"id\" FROM \"public\".\"users\" WHERE (\"users\".\"name\" ILIKE $1) "
+        "OFFSET $2",
         "SELECT CASE WHEN id > 1 THEN 'a' ELSE 'b' END, row_number() OVER (ORDER BY id) FROM users",
         "SELECT EXISTS (SELECT 1 FROM users WHERE email = $1)",
         "SELECT name || ' ' || email, id::text, -id, id % 2 FROM users",
@@ -151,11 +157,13 @@ static void test_c05_c07_functions_and_words_of_time_are_refused(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         expect(*state, "public", cases[i].text, cases[i].reason);
     struct policy_relations relations;
-    assert_int_not_equal(judge_in(*state, "public", "SELECT nextval('seq') FROM users", &relations), CACHE_REASON_NONE);
+    assert_int_not_equal(judge_in(*state, "public", "SELECT nextval('seq') FROM users", &relations),
+                         CACHE_REASON_NONE);
     assert_int_not_equal(judge_in(*state, "public", "SELECT pg_advisory_lock(1) FROM users", &relations),
                          CACHE_REASON_NONE);
-    assert_int_not_equal(judge_in(*state, "public", "SELECT set_config('a', 'b', false) FROM users", &relations),
-                         CACHE_REASON_NONE);
+    assert_int_not_equal(
+        judge_in(*state, "public", "SELECT set_config('a', 'b', false) FROM users", &relations),
+        CACHE_REASON_NONE);
 }
 
 static void test_c06_casts_that_could_read_the_clock_are_refused(void **state)
@@ -181,7 +189,8 @@ static void test_c08_c09_relations_that_are_no_plain_tables_are_refused(void **s
     expect(*state, "public", "SELECT * FROM ruled", CACHE_REASON_RELATION_KIND);
     expect(*state, "public", "SELECT * FROM parent2", CACHE_REASON_RELATION_KIND);
     expect(*state, "public", "SELECT * FROM users JOIN secured USING (id)", CACHE_REASON_ROW_SECURITY);
-    expect(*state, "public", "SELECT * FROM users WHERE id IN (SELECT id FROM view)", CACHE_REASON_RELATION_KIND);
+    expect(*state, "public", "SELECT * FROM users WHERE id IN (SELECT id FROM view)",
+           CACHE_REASON_RELATION_KIND);
     expect(*state, "public", "SELECT * FROM pg_class", CACHE_REASON_SYSTEM_RELATION);
     expect(*state, "public", "SELECT * FROM pg_catalog.pg_class, users", CACHE_REASON_SYSTEM_RELATION);
     expect(*state, "public", "SELECT * FROM information_schema.tables", CACHE_REASON_SYSTEM_RELATION);
@@ -208,7 +217,8 @@ static void test_c17_c26_other_statements_are_refused(void **state)
     expect(*state, "public", "SELECT 1", CACHE_REASON_NO_RELATION);
     expect(*state, "public", "SELECT * FROM users FOR UPDATE", CACHE_REASON_STATEMENT);
     expect(*state, "public", "SELECT * INTO x FROM users", CACHE_REASON_STATEMENT);
-    expect(*state, "public", "WITH d AS (DELETE FROM orders RETURNING *) SELECT * FROM d", CACHE_REASON_STATEMENT);
+    expect(*state, "public", "WITH d AS (DELETE FROM orders RETURNING *) SELECT * FROM d",
+           CACHE_REASON_STATEMENT);
     expect(*state, "public", "SELECT * FROM users; SELECT * FROM orders", CACHE_REASON_STATEMENT);
     expect(*state, "public", "EXPLAIN ANALYZE SELECT * FROM users", CACHE_REASON_STATEMENT);
     expect(*state, "public", "UPDATE users SET id = 1", CACHE_REASON_STATEMENT);
@@ -303,7 +313,8 @@ static void test_c10_writes_reach_what_they_do_not_name(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct write_set set = write_set_of(*state, "public", cases[i].text);
         if (set.is_known != cases[i].is_known || (set.is_known && set.oids != cases[i].oids))
-            print_error("%s: known %d, relations %llx\n", cases[i].text, set.is_known, (unsigned long long)set.oids);
+            print_error("%s: known %d, relations %llx\n", cases[i].text, set.is_known,
+                        (unsigned long long)set.oids);
         assert_int_equal(set.is_known, cases[i].is_known);
         if (set.is_known)
             assert_int_equal(set.oids, cases[i].oids);
@@ -327,7 +338,8 @@ static void test_c07_bound_words_of_time_are_seen(void **state)
     assert_false(policy_has_datetime_word(BIND("\0", "")));
     assert_false(policy_has_datetime_word(SLICE_LITERAL("\0\0\0\1\377\377\377\377\0\0"))); /* NULL */
     /* A length whose last byte is a letter must not hide the word behind it. */
-    char wide[4 + 4 + 97 + 2] = "\0\0\0\1\0\0\0a" "now";
+    char wide[4 + 4 + 97 + 2] = "\0\0\0\1\0\0\0a"
+                                "now";
     memset(wide + 11, ' ', 94);
     assert_true(policy_has_datetime_word(slice_make(wide, sizeof(wide))));
     assert_true(policy_has_datetime_word(SLICE_LITERAL("\0\0\0\1\0\0\0\7now"))); /* broken: refuse */
@@ -337,7 +349,8 @@ static void test_c07_bound_words_of_time_are_seen(void **state)
 static void parameter_types(void **state)
 {
     (void)state;
-    const uint32_t harmless[] = {0, 16, 20, 21, 23, 25, 701, 1043, 1082, 1114, 1184, 1700, 2950, 3802, 1007, 705};
+    const uint32_t harmless[] = {0,    16,   20,   21,   23,   25,   701,  1043,
+                                 1082, 1114, 1184, 1700, 2950, 3802, 1007, 705};
     const uint32_t refused[] = {142, 1266, 2205, 24, 26000, 16384, 600000, 2249, 790};
     for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
         assert_true(policy_is_type_harmless(harmless[i]));

@@ -1,4 +1,5 @@
-/* store_memory: exact keys, bounds that hold, worth, expiry, generations; and all of it from several threads. */
+/* store_memory: exact keys, bounds that hold, worth, expiry, generations; and all of it from several threads.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* store_redis: values that are believed only when whole, URLs, and a real Redis that works, hangs, dies and refuses. */
+/* store_redis: values that are believed only when whole, URLs, and a real Redis that works, hangs, dies and
+ * refuses. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,9 +18,11 @@
 static struct generations *generations;
 static struct generation *slot;
 
-static struct entry *make_entry(struct buf *scratch, const char *text, struct vector_item *item, size_t rows_len)
+static struct entry *make_entry(struct buf *scratch, const char *text, struct vector_item *item,
+                                size_t rows_len)
 {
-    struct entry_contents contents = {.vector = item, .vector_count = 1, .stored_us = 5, .expires_us = UINT64_MAX, .cost_us = 7};
+    struct entry_contents contents = {
+        .vector = item, .vector_count = 1, .stored_us = 5, .expires_us = UINT64_MAX, .cost_us = 7};
     const struct key_parts parts = {.scope = 1, .text = slice_str(text)};
     char *rows = malloc(rows_len);
     memset(rows, 'D', rows_len);
@@ -135,8 +138,19 @@ static void addresses(void **state)
     t = redis_target_parse("unix:///run/redis%20here.sock", &error);
     assert_string_equal(t->path, "/run/redis here.sock");
     redis_target_free(t);
-    const char *const bad[] = {"", "redis://", "http://x", "redis://x:0", "redis://x:99999", "redis://x:1a", "redis://x/a",
-                               "redis://secret@x", "redis://[::1", "redis://%zz", "redis://x%00y", "unix://x", "redis://x%4"};
+    const char *const bad[] = {"",
+                               "redis://",
+                               "http://x",
+                               "redis://x:0",
+                               "redis://x:99999",
+                               "redis://x:1a",
+                               "redis://x/a",
+                               "redis://secret@x",
+                               "redis://[::1",
+                               "redis://%zz",
+                               "redis://x%00y",
+                               "unix://x",
+                               "redis://x%4"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_null(redis_target_parse(bad[i], &error));
         assert_null(strstr(error.message, "secret"));
@@ -206,12 +220,12 @@ static void on_got(void *context, enum redis_answer answer, struct slice value, 
 }
 
 #define UNIX_URL "unix://%s/redis.sock"
-#define START(l, more, url, timeout)                                                                             \
-    struct link l;                                                                                                 \
-    (void)state;                                                                                                   \
-    if (!link_up(&l, more, url, timeout)) {                                                                     \
-        print_error("no Redis could be started\n");                                                                \
-        skip();                                                                                                    \
+#define START(l, more, url, timeout)                                                                         \
+    struct link l;                                                                                           \
+    (void)state;                                                                                             \
+    if (!link_up(&l, more, url, timeout)) {                                                                  \
+        print_error("no Redis could be started\n");                                                          \
+        skip();                                                                                              \
     }
 
 static void stores_and_finds(void **state)
@@ -288,8 +302,8 @@ static void test_c21_a_dead_redis_is_a_miss_and_comes_back(void **state)
     unlink(command);
     l.live.redis = fork();
     if (l.live.redis == 0) {
-        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", command, "--save", "", "--logfile", "/dev/null",
-               (char *)NULL);
+        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", command, "--save", "",
+               "--logfile", "/dev/null", (char *)NULL);
         _exit(1);
     }
     assert_true(run_until_up(&l, true));

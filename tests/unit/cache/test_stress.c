@@ -1,6 +1,7 @@
 /*
- * stress: many clients on two worker threads read, fill, wait, cancel, die and write at random, against one row that
- * stands for the database. Nobody may ever read less than what had been completed when they asked (C12, C22, C33).
+ * stress: many clients on two worker threads read, fill, wait, cancel, die and write at random, against one
+ * row that stands for the database. Nobody may ever read less than what had been completed when they asked
+ * (C12, C22, C33).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -85,7 +86,7 @@ static void check(struct client *c, struct entry *entry)
 static void fetch(struct client *c, struct cache_fill *fill)
 {
     c->fill = fill;
-    cache_fill_start(fill, SLICE_LITERAL("baseline"), clock_now_us());
+    cache_fill_start(fill, SLICE_LITERAL("5/0/baseline"), clock_now_us());
     snprintf(c->rows, sizeof(c->rows), "%llu", (unsigned long long)atomic_load(&world.row));
 }
 
@@ -182,7 +183,8 @@ static void learn(void)
     const struct catalog_facts facts = {.system_identifier = 1, .database_oid = 5};
     struct catalog_builder *b = catalog_builder_new(&facts);
     catalog_builder_relation(
-        b, &(struct catalog_relation){.oid = 20000, .kind = 'r', .persistence = 'p', .schema = "public", .name = "users"});
+        b, &(struct catalog_relation){
+               .oid = 20000, .kind = 'r', .persistence = 'p', .schema = "public", .name = "users"});
     struct catalog *catalog = catalog_builder_finish(b);
     database_learn(world.database, catalog);
     database_confirm(world.database, true);
@@ -204,7 +206,7 @@ static void nobody_reads_what_is_behind(void **state)
     const struct cache_scope_options scope = {.database = world.database,
                                               .user = "anna",
                                               .profile = profile,
-                                              .baseline = SLICE_LITERAL("baseline"),
+                                              .baseline = SLICE_LITERAL("5/0/baseline"),
                                               .search_path = SLICE_LITERAL("public")};
     world.scope = cache_scope_get(world.cache, &scope);
     world.read = sql_classify(SLICE_LITERAL("SELECT * FROM users WHERE id = 1"));
@@ -236,9 +238,10 @@ static void nobody_reads_what_is_behind(void **state)
     struct cache_stats stats;
     cache_stats(world.cache, &stats);
     print_message("hits %llu (told %llu) joins %llu fills %llu refused %llu writes %llu epochs %llu\n",
-                  (unsigned long long)world.hits, (unsigned long long)world.told, (unsigned long long)stats.joins,
-                  (unsigned long long)stats.fills, (unsigned long long)stats.fills_refused,
-                  (unsigned long long)stats.writes, (unsigned long long)stats.epoch_changes);
+                  (unsigned long long)world.hits, (unsigned long long)world.told,
+                  (unsigned long long)stats.joins, (unsigned long long)stats.fills,
+                  (unsigned long long)stats.fills_refused, (unsigned long long)stats.writes,
+                  (unsigned long long)stats.epoch_changes);
     assert_int_equal(atomic_load(&world.stale), 0);
     assert_true(stats.hits > 0 && stats.joins > 0 && stats.fills > 0 && stats.writes > 0);
     for (int t = 0; t < THREADS; t++)

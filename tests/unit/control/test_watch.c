@@ -57,7 +57,8 @@ struct watching {
 static void start(struct watching *w, bool wants_exact)
 {
     const char *const values[] = {live.directory, "postgres", "postgres", NULL};
-    const struct control_options connection = {.keywords = keywords, .values = values, .retry_max_us = 200000};
+    const struct control_options connection = {
+        .keywords = keywords, .values = values, .retry_max_us = 200000};
     const struct watch_options options = {.interval_us = 100000, .wants_exact = wants_exact};
     *w = (struct watching){.loop = loop_new()};
     const struct watch_events events = {
@@ -84,11 +85,11 @@ static bool run_until(struct loop *loop, const int *value, int wanted, int secon
     return *value >= wanted;
 }
 
-#define NEEDS_POSTGRES                                                                                             \
-    do {                                                                                                           \
-        (void)state;                                                                                               \
-        if (!has_postgres)                                                                                         \
-            skip();                                                                                                \
+#define NEEDS_POSTGRES                                                                                       \
+    do {                                                                                                     \
+        (void)state;                                                                                         \
+        if (!has_postgres)                                                                                   \
+            skip();                                                                                          \
     } while (0)
 
 #define SQL(text) assert_true(live_sql(&live, text, NULL, 0))
@@ -112,7 +113,8 @@ static void the_catalog_says_what_there_is(void **state)
     NEEDS_POSTGRES;
     SQL("create table plain (id int primary key, name text, at timestamptz, tags text[], doc jsonb);"
         "create type mood as enum ('a'); create table moody (m mood, ms mood[]); create domain d as int;"
-        "create table odd (x d); create table money_ (x money); create table tz (x timetz); create view v as select 1;"
+        "create table odd (x d); create table money_ (x money); create table tz (x timetz); create view v as "
+        "select 1;"
         "create table secured (id int); alter table secured enable row level security;"
         "create unlogged table unlogged (id int); create table ruled (id int);"
         "create rule r as on insert to ruled do instead nothing; create sequence s;"
@@ -145,7 +147,8 @@ static void the_catalog_says_what_there_is(void **state)
     assert_int_equal(catalog_find(c, "public", "secured")->flags, CATALOG_ROW_SECURITY);
     assert_int_equal(catalog_find(c, "public", "ruled")->flags, CATALOG_HAS_RULE);
     assert_int_equal(catalog_find(c, "public", "audited")->flags, CATALOG_HAS_TRIGGER);
-    assert_int_equal(catalog_find(c, "public", "owner")->flags, 0); /* triggers of foreign keys do not count */
+    assert_int_equal(catalog_find(c, "public", "owner")->flags,
+                     0); /* triggers of foreign keys do not count */
     assert_int_equal(catalog_find(c, "public", "leaf")->flags, CATALOG_INHERITS);
     assert_int_equal(catalog_find(c, "public", "unlogged")->persistence, 'u');
     assert_int_equal(catalog_find(c, "public", "v")->kind, 'v');
@@ -338,7 +341,8 @@ static void control_asks_in_order_and_gives_up_in_time(void **state)
 {
     NEEDS_POSTGRES;
     const char *const values[] = {live.directory, "postgres", "postgres", NULL};
-    const struct control_options options = {.keywords = keywords, .values = values, .query_timeout_us = 300000};
+    const struct control_options options = {
+        .keywords = keywords, .values = values, .query_timeout_us = 300000};
     struct loop *loop = loop_new();
     int up = 0;
     const struct control_events events = {.up = on_up, .context = &up};

@@ -1,5 +1,6 @@
 /*
- * live: throw-away servers for the tests that need a real one, in a temporary directory, on a Unix socket or loopback.
+ * live: throw-away servers for the tests that need a real one, in a temporary directory, on a Unix socket or
+ * loopback.
  *
  * Header-only, since every test is one program. A test whose server cannot be had skips itself, loudly.
  */
@@ -48,13 +49,15 @@ static inline bool live_postgres_command(struct live *live, const char *verb)
 {
     char command[1024];
     snprintf(command, sizeof(command),
-             "%s%s/pg_ctl -D %s/data -l %s/log -w -o \"-c listen_addresses= -c unix_socket_directories=%s -c fsync=off "
+             "%s%s/pg_ctl -D %s/data -l %s/log -w -o \"-c listen_addresses= -c unix_socket_directories=%s -c "
+             "fsync=off "
              "-c max_connections=20 -c shared_buffers=16MB\" %s >/dev/null 2>&1",
              live_user(), live->binaries, live->directory, live->directory, live->directory, verb);
     return live_run(command);
 }
 
-/* PostgreSQL on the socket `directory`, port 5432, trusting "postgres". False when there is none to be had. */
+/* PostgreSQL on the socket `directory`, port 5432, trusting "postgres". False when there is none to be had.
+ */
 static inline bool live_postgres_start(struct live *live)
 {
     char command[1024];
@@ -63,8 +66,10 @@ static inline bool live_postgres_start(struct live *live)
     strcpy(live->directory, "/tmp/weir-test-XXXXXX");
     if (mkdtemp(live->directory) == NULL)
         return false;
-    snprintf(command, sizeof(command), "%s chown postgres %s 2>/dev/null; %s%s/initdb -D %s/data -U postgres -A trust --no-sync "
-             ">/dev/null 2>&1", geteuid() == 0 ? "" : "true ||", live->directory, live_user(), live->binaries, live->directory);
+    snprintf(command, sizeof(command),
+             "%s chown postgres %s 2>/dev/null; %s%s/initdb -D %s/data -U postgres -A trust --no-sync "
+             ">/dev/null 2>&1",
+             geteuid() == 0 ? "" : "true ||", live->directory, live_user(), live->binaries, live->directory);
     return live_run(command) && live_postgres_command(live, "start");
 }
 
@@ -85,7 +90,8 @@ static inline void live_postgres_stop(struct live *live)
 static inline bool live_sql(struct live *live, const char *sql, char *out, size_t size)
 {
     char command[2048];
-    snprintf(command, sizeof(command), "psql -h %s -U postgres -XAtq -v ON_ERROR_STOP=1 -c \"%s\" postgres", live->directory, sql);
+    snprintf(command, sizeof(command), "psql -h %s -U postgres -XAtq -v ON_ERROR_STOP=1 -c \"%s\" postgres",
+             live->directory, sql);
     FILE *f = popen(command, "r");
     if (f == NULL)
         return false;
@@ -106,8 +112,10 @@ static inline bool live_redis_start(struct live *live, const char *more)
     strcpy(live->directory, "/tmp/weir-test-XXXXXX");
     if (access("/usr/bin/redis-server", X_OK) != 0 || mkdtemp(live->directory) == NULL)
         return false;
-    snprintf(options, sizeof(options), "cd %s && exec redis-server --port 0 --unixsocket %s/redis.sock --save '' --appendonly no %s "
-             ">/dev/null 2>&1", live->directory, live->directory, more);
+    snprintf(options, sizeof(options),
+             "cd %s && exec redis-server --port 0 --unixsocket %s/redis.sock --save '' --appendonly no %s "
+             ">/dev/null 2>&1",
+             live->directory, live->directory, more);
     live->redis = fork();
     if (live->redis == 0) {
         execl("/bin/sh", "sh", "-c", options, (char *)NULL);
