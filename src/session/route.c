@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "weir/pool/cancel.h"
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
 #include "weir/util/clock.h"
@@ -771,7 +772,11 @@ static size_t take_stream(struct client *client, struct slice rest)
 static bool has_to_wait(const struct client *client)
 {
     const struct lease *lease = client->lease;
-    return client->state == CLIENT_WAITING || (lease != NULL && (lease->is_holding || conn_is_congested(lease->server->conn)));
+    if (lease == NULL)
+        return client->state == CLIENT_WAITING;
+    /* A cancel still on its way is for what has ended, not for what would come next. */
+    return lease->is_holding || conn_is_congested(lease->server->conn) ||
+           (owed_is_empty(&lease->owed) && cancel_is_pending(lease->server) && client->stream_left == 0);
 }
 
 /* One message; the number of bytes dealt with, 0 when it has to wait. */
