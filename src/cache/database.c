@@ -590,16 +590,16 @@ static uint64_t fingerprint(enum cache_mode strongest, const struct control_opti
 bool database_watch(struct cache_database *d, enum cache_mode strongest,
                     const struct control_options *connection)
 {
-    uint64_t wanted = strongest != CACHE_MODE_OFF ? fingerprint(strongest, connection) : 0;
+    uint64_t wanted = strongest != CACHE_OFF ? fingerprint(strongest, connection) : 0;
     if (d->watch != NULL && wanted == d->watch_fingerprint)
         return true;
     if (d->watch != NULL)
         stop_watching(d, "no identity on this database has a cache");
-    if (strongest == CACHE_MODE_OFF)
+    if (strongest == CACHE_OFF)
         return true;
     const struct watch_events events = {
         .ready = on_ready, .unready = on_unready, .confirmed = on_confirmed, .context = d};
-    const struct watch_options options = {.wants_exact = strongest == CACHE_MODE_EXACT};
+    const struct watch_options options = {.wants_exact = strongest == CACHE_EXACT};
     d->watch = watch_new(worker_loop(d->group->all->control), connection, &options, &events);
     if (d->watch == NULL)
         return false;

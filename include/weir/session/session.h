@@ -39,6 +39,11 @@ struct session_shared {
     struct profile_table *profiles;
     struct statement_table *statements;
     struct session_console console;
+    struct cache *cache;             /* NULL: no database is cached */
+    struct session_user_seen {       /* told of the first login of each worker, where there is a cache */
+        void (*fn)(void *context, const char *user);
+        void *context;
+    } user_seen;
     struct session_worker **workers;
     int worker_count;
     uint8_t mock_key[SCRAM_KEY_LEN]; /* random: unknown users cannot be told from known ones */
@@ -64,6 +69,7 @@ struct session_worker {
     struct config *config;     /* counted */
     struct userlist *users;    /* counted */
     struct memo *memo;
+    struct cache_worker *cache;      /* NULL without a cache */
     struct list clients;       /* all */
     struct client *by_key;     /* uthash: cancel keys */
     struct outbox *outbox;     /* the write being gathered */
@@ -72,6 +78,7 @@ struct session_worker {
     int depth;                 /* callbacks on the stack */
     struct greeting greetings[GREETINGS];
     size_t greeting_next;
+    bool has_seen_user;
     _Atomic int load;          /* how many clients; for whoever hands out new ones */
     struct counters counters;  /* of clients that belong to no pool (yet) */
 };
