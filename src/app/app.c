@@ -233,19 +233,22 @@ void app_free(struct app *app)
     app_close_listeners(app);
     app_stop_admin(app);
     for (int i = 0; i < app->shared.worker_count; i++)
-        session_worker_free(app->shared.workers[i]);
+        session_worker_end(app->shared.workers[i]);
+    app_free_cache(app);
     for (int i = 0; i < app->worker_count; i++)
         worker_free(app->workers[i]);
+    for (int i = 0; i < app->shared.worker_count; i++)
+        session_worker_free(app->shared.workers[i]);
     for (size_t i = 0; i < sizeof(app->signals) / sizeof(app->signals[0]); i++)
         if (app->signals[i] != NULL)
             event_free(app->signals[i]);
     struct list_node *node;
     while ((node = list_pop_front(&app->waits)) != NULL)
         free(list_entry(node, struct app_wait, node));
-    app_free_cache(app);
     registry_free(app->shared.registry);
-    cache_free(app->shared.cache);
     worker_free(app->control);
+    if (app->shared.cache != NULL)
+        cache_free(app->shared.cache);
     if (app->shared.statements != NULL)
         statement_table_free(app->shared.statements);
     if (app->shared.profiles != NULL)

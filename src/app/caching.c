@@ -156,11 +156,15 @@ void app_free_cache(struct app *app)
     struct list_node *node;
     while (app->watched.head.next != NULL && (node = list_pop_front(&app->watched)) != NULL) {
         struct app_watched *watched = list_entry(node, struct app_watched, node);
-        cache_database_watch(watched->database, CACHE_OFF, NULL);
         cache_database_unref(watched->database);
         free(watched->name);
         free(watched);
     }
+    if (app->shared.cache != NULL)
+        cache_stop(app->shared.cache);
+    for (int i = 0; i < app->shared.worker_count; i++)
+        if (app->shared.workers[i]->cache != NULL)
+            cache_worker_stop(app->shared.workers[i]->cache);
 }
 
 /* ---- the first user: where a database has no user of its own, whoever logs in first lends its name ------------------------ */

@@ -57,10 +57,8 @@ static void close_servers(struct session_worker *session)
     }
 }
 
-void session_worker_free(struct session_worker *session)
+void session_worker_end(struct session_worker *session)
 {
-    if (session == NULL)
-        return;
     session_enter(session);
     session_kill(session, NULL, "server shutting down");
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
@@ -72,6 +70,12 @@ void session_worker_free(struct session_worker *session)
     }
     close_servers(session);
     session_leave(session);
+}
+
+void session_worker_free(struct session_worker *session)
+{
+    if (session == NULL)
+        return;
     for (size_t i = 0; i < GREETINGS; i++) {
         profile_unref(session->greetings[i].profile);
         welcome_unref(session->greetings[i].welcome);

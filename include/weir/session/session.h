@@ -89,7 +89,8 @@ extern const struct server_events session_server_events;
 /* NULL when memory is out. `shared` and `config` outlive it; `users` may be NULL. Before the worker's thread starts. */
 struct session_worker *session_worker_new(struct session_shared *shared, struct worker *worker, struct config *config,
                                           struct userlist *users);
-/* After the thread has ended: closes every client and server of this worker. */
+/* After the thread has ended: closes every client and server of this worker. Then the worker, then the rest may be freed. */
+void session_worker_end(struct session_worker *session);
 void session_worker_free(struct session_worker *session);
 
 /* ---- on the worker's thread ---- */

@@ -52,7 +52,7 @@ static struct cache_answer ask(const char *text)
 {
     struct cache_answer answer;
     const struct cache_request request = {.scope = world.scope,
-                                          .mode = CACHE_MODE_EXACT,
+                                          .mode = CACHE_EXACT,
                                           .class = sql_classify(slice_str(text)),
                                           .text = slice_str(text),
                                           .now_us = clock_now_us()};
@@ -212,7 +212,7 @@ static int set_up(void **state)
                                               .search_path = slice_str(PQgetvalue(result, 0, 1))};
     world.scope = cache_scope_get(world.cache, &scope);
     PQclear(result);
-    return !cache_database_watch(world.database, CACHE_MODE_EXACT, &connection);
+    return !cache_database_watch(world.database, CACHE_EXACT, &connection);
 }
 
 static int tear_down(void **state)

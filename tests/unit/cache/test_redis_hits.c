@@ -93,7 +93,7 @@ static struct cache_answer ask(struct world *w)
     struct cache_answer answer;
     const struct slice text = SLICE_LITERAL("SELECT * FROM users");
     const struct cache_request request = {.scope = w->scope,
-                                          .mode = CACHE_MODE_EXACT,
+                                          .mode = CACHE_EXACT,
                                           .class = sql_classify(text),
                                           .text = text,
                                           .now_us = clock_now_us()};
@@ -191,7 +191,7 @@ static void test_c21_a_redis_that_hangs_or_dies_costs_a_miss(void **state)
     struct cache_answer unheard, pending;
     const struct slice text = SLICE_LITERAL("SELECT id FROM users");
     const struct cache_request request = {.scope = w.scope,
-                                          .mode = CACHE_MODE_EXACT,
+                                          .mode = CACHE_EXACT,
                                           .class = sql_classify(text),
                                           .text = text,
                                           .now_us = clock_now_us()};
