@@ -213,11 +213,14 @@ const struct option option_global_rows[] = {
              "Pools without any connection are forgotten after this time.")},
     {INT(query_wait_notify, "5", RELOAD, WORKS, 0, 86400,
          "Seconds of waiting after which the client gets a notice; 0: none.")},
-    {SECONDS(dns_max_ttl, "15", RELOAD, WORKS,
-             "How long an address is used before the name is looked up again.")},
-    {SECONDS(dns_nxdomain_ttl, "15", RELOAD, WORKS, "How long a failed look-up is believed.")},
-    {SECONDS(dns_zone_check_period, "0", RELOAD, NO_EFFECT, "How often to look for changed DNS zones.")},
-    {TEXT(resolv_conf, "", RESTART, WORKS, "File that replaces /etc/resolv.conf.")},
+    {SECONDS(dns_max_ttl, "15", RELOAD, NO_EFFECT,
+             "How long PgBouncer remembers an address; Weir asks the system's resolver for every new "
+             "connection.")},
+    {SECONDS(dns_nxdomain_ttl, "15", RELOAD, NO_EFFECT, "How long PgBouncer remembers a failed look-up.")},
+    {SECONDS(dns_zone_check_period, "0", RELOAD, NO_EFFECT,
+             "How often PgBouncer looks for changed DNS zones.")},
+    {TEXT(resolv_conf, "", RESTART, NO_EFFECT,
+          "File that replaces /etc/resolv.conf in PgBouncer; Weir asks the system's resolver.")},
 #undef GROUP
 
 #define GROUP "Protocol"

@@ -4,9 +4,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <time.h>
-
-#include "weir/util/clock.h"
 
 struct worker {
     int index;
@@ -98,15 +95,6 @@ uint8_t *worker_read_buffer(struct worker *worker)
 void worker_post(struct worker *worker, struct mail *mail)
 {
     mailbox_post(worker->mailbox, mail);
-}
-
-uint64_t worker_cpu_us(struct worker *worker)
-{
-    clockid_t clock;
-    struct timespec ts;
-    if (!worker->is_started || pthread_getcpuclockid(worker->thread, &clock) != 0 || clock_gettime(clock, &ts) != 0)
-        return 0;
-    return (uint64_t)ts.tv_sec * US_PER_SECOND + (uint64_t)ts.tv_nsec / 1000;
 }
 
 void worker_set_context(struct worker *worker, void *context)

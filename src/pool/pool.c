@@ -692,6 +692,9 @@ void pool_close_servers(struct pool_part *part, const char *reason)
             struct server *server = list_entry(node, struct server, node);
             server->close_needed = true;
             server->close_reason = reason;
+            if (!server->is_closing)
+                budget_take(&part->pool->database->closing, 0);
+            server->is_closing = true;
         }
     }
     while (!list_is_empty(&part->servers[SERVER_IDLE]))

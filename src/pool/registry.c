@@ -26,7 +26,6 @@ struct registry {
     _Atomic(struct registry_user *) users;
     _Atomic uint64_t next_id;
     _Atomic bool is_paused;
-    struct budget leased;
     const char *baseline_query;
     void (*quiet_hook)(void *context);
     void *quiet_context;
@@ -258,9 +257,4 @@ void registry_tell_quiet(struct registry *registry)
 {
     if (registry->quiet_hook != NULL)
         registry->quiet_hook(registry->quiet_context);
-}
-
-struct budget *registry_leased(struct registry *registry)
-{
-    return &registry->leased;
 }

@@ -88,7 +88,7 @@ void server_set_state(struct server *server, enum server_state state)
     if (log_is_enabled(LOG_LEVEL_NOISE))
         log_server(server, LOG_LEVEL_NOISE, "%s -> %s", state_names[server->state], state_names[state]);
     if (server->state == SERVER_LEASED) {
-        budget_give(registry_leased(part->pool->registry));
+        budget_give(&part->pool->database->leased);
         registry_tell_quiet(part->pool->registry);
     }
     if (state != SERVER_LOGIN) /* server_connect_timeout covers the login too */
@@ -101,7 +101,7 @@ void server_set_state(struct server *server, enum server_state state)
     else
         list_push_back(&part->servers[state], &server->node);
     if (state == SERVER_LEASED)
-        budget_take(registry_leased(part->pool->registry), 0);
+        budget_take(&part->pool->database->leased, 0);
     if (state == SERVER_IDLE) {
         server->owner = NULL;
         server->idle_since_us = clock_now_us();
@@ -116,7 +116,9 @@ static void destroy(struct server *server)
 {
     struct pool_part *part = server->part;
     if (server->state == SERVER_LEASED)
-        budget_give(registry_leased(part->pool->registry));
+        budget_give(&part->pool->database->leased);
+    if (server->is_closing)
+        budget_give(&part->pool->database->closing);
     timer_stop(&server->timer);
     timer_stop(&server->life_timer);
     list_remove(&part->servers[server->state], &server->node);

@@ -156,6 +156,8 @@ void client_close(struct client *client, const char *reason)
     if (client->hh.tbl != NULL)
         HASH_DEL(session->by_key, client);
     give_back_counts(client);
+    atomic_fetch_sub_explicit(&session->load, 1, memory_order_relaxed);
+    registry_tell_quiet(session->shared->registry);
     list_remove(&session->clients, &client->node);
     if (list_node_is_linked(&client->pool_node))
         list_remove(&client->part->clients, &client->pool_node);
@@ -318,6 +320,7 @@ struct client *client_new(struct session_worker *session, int fd, const struct a
         .buffer_bytes = settings->tcp_socket_buffer};
     address_tune(fd, peer, &options);
     list_push_back(&session->clients, &client->node);
+    atomic_fetch_add_explicit(&session->load, 1, memory_order_relaxed);
     if (settings->client_login_timeout_us > 0)
         timer_start(worker_loop(session->worker), &client->timer, settings->client_login_timeout_us, login_timeout);
     return client;

@@ -39,7 +39,8 @@ static void query(struct client *client, struct slice body)
         return;
     }
     client->is_console_busy = true;
-    console->execute(console->context, client, text, client->is_admin);
+    const struct session_console_query out = {client->session, client->key, client->user->name, text, client->is_admin};
+    console->execute(console->context, &out);
 }
 
 static void message(struct client *client, const struct frame *frame)
@@ -91,15 +92,17 @@ size_t console_data(struct client *client, struct slice data)
     return client->is_ending ? data.len : used;
 }
 
-void session_console_reply(struct client *client, struct slice messages)
+void session_console_reply(struct session_worker *session, const uint8_t key[CLIENT_KEY_BYTES], struct slice messages)
 {
-    session_enter(client->session);
+    struct client *client;
+    HASH_FIND(hh, session->by_key, key, CLIENT_KEY_BYTES, client);
+    if (client == NULL || !client->is_console_busy)
+        return; /* it did not wait for the answer */
+    session_enter(session);
     client->is_console_busy = false;
-    if (!client->is_ending) {
-        client_write(client, messages);
-        ready(client);
-        if (conn_input_pending(client->conn) > 0)
-            conn_kick(client->conn);
-    }
-    session_leave(client->session);
+    client_write(client, messages);
+    ready(client);
+    if (conn_input_pending(client->conn) > 0)
+        conn_kick(client->conn);
+    session_leave(session);
 }

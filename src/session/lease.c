@@ -384,6 +384,16 @@ void lease_resume_client(struct lease *lease)
         conn_kick(client->conn);
 }
 
+void lease_ended_for(struct client *client)
+{
+    if (client == NULL || client->is_ending)
+        return;
+    if (atomic_load_explicit(&client->session->shared->is_draining, memory_order_relaxed))
+        client_fail(client, "57P01", "server shutting down");
+    else if (conn_input_pending(client->conn) > 0)
+        conn_kick(client->conn);
+}
+
 /* ---- release ------------------------------------------------------------------------------------------------------------- */
 
 static bool is_quiet(const struct lease *lease)

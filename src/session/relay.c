@@ -248,10 +248,10 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
     if (front == NULL || !owed_ends_with_ready(front) || !decode_ready(frame->body, &status))
         return RELAY_VIOLATION;
     lease->status = (char)status;
-    if (lease->client != NULL)
-        transaction_ready(&lease->client->tx, status);
     if (front->flags & OWED_SWALLOW)
         return on_own_ready(lease, front);
+    if (lease->client != NULL)
+        transaction_ready(&lease->client->tx, status);
     owed_pop(&lease->owed);
     if (status == 'I') {
         lease_settle(lease, !lease->has_failed);
@@ -438,8 +438,7 @@ size_t relay_data(struct lease *lease, struct slice data)
     if (client != NULL && conn_is_congested(client->conn))
         conn_set_reading(lease->server->conn, false);
     if (owed_is_empty(&lease->owed) && lease_try_release(lease)) {
-        if (client != NULL && !client->is_ending && conn_input_pending(client->conn) > 0)
-            conn_kick(client->conn);
+        lease_ended_for(client);
         return data.len;
     }
     if (was_holding && !lease->is_holding && !lease->is_ending)

@@ -120,7 +120,9 @@ static bool renames(const struct lease *lease)
 static void answer_here(struct client *client, const struct sql_class *class, const struct transaction_decision *decision)
 {
     struct buf out = BUF_INIT;
-    if (decision->move == TRANSACTION_ANSWER)
+    if (decision->move == TRANSACTION_ANSWER && decision->tag[0] == '\0')
+        encode_empty(&out, MSG_EMPTY_QUERY);
+    else if (decision->move == TRANSACTION_ANSWER)
         encode_command_complete(&out, decision->tag);
     else
         encode_error(&out, "ERROR", decision->sqlstate, decision->message, NULL);
@@ -137,7 +139,7 @@ static void answer_here(struct client *client, const struct sql_class *class, co
 static bool flush_begin(struct lease *lease)
 {
     struct outbox *outbox = lease->session->outbox;
-    encode_query(outbox_make(outbox, lease->server->conn), SLICE_LITERAL("BEGIN"));
+    encode_query(outbox_make(outbox, lease->server->conn), slice_str(transaction_begin_text(&lease->client->tx)));
     outbox_made(outbox);
     transaction_flushed(&lease->client->tx);
     return lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW | OWED_BEGIN});
@@ -185,7 +187,7 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     bool is_sent;
     if ((transaction_is_held(&client->tx) && !flush_begin(lease)) || !send_deallocate(lease, class, &is_sent))
         return ROUTE_ENDED;
-    transaction_sending(&client->tx, class);
+    transaction_sending(&client->tx, class, false);
     if (!lease_owe(lease, (struct owed){.kind = OWED_QUERY, .class = sql_class_ref(class)}))
         return ROUTE_ENDED;
     if (!is_sent)
@@ -310,14 +312,15 @@ static bool is_first_alone(const struct client *client, const struct sql_class *
 
 static struct statement *intern(struct client *client, const struct parse_view *view)
 {
-    struct sql_class *class = memo_classify(client->session->memo, view->text, client_is_readable(client)).class;
+    struct memo_answer answer = memo_classify(client->session->memo, view->text, client_is_readable(client));
     uint32_t types[64], *all = types;
     if (view->type_count > 64 && (all = malloc(view->type_count * sizeof(*all))) == NULL)
         return NULL;
     for (uint16_t i = 0; i < view->type_count; i++)
         all[i] = decode_u32(view->types.data + 4 * (size_t)i);
     struct statement *statement =
-        statement_intern(client->session->shared->statements, view->text, all, view->type_count, class);
+        statement_intern(client->session->shared->statements, view->text, all, view->type_count, answer.class,
+                         answer.text_flags);
     if (all != types)
         free(all);
     return statement;
@@ -376,6 +379,25 @@ static enum route_step parse_unnamed(struct lease *lease, struct statement *stat
     return lease_owe(lease, (struct owed){.kind = OWED_PARSE}) ? ROUTE_DONE : ROUTE_ENDED;
 }
 
+/*
+ * BEGIN, COMMIT and their like have nothing that PostgreSQL could object to: preparing one takes no server. (A client that
+ * prepares them in a transaction of its own while others hold every server would otherwise wait for itself.)
+ */
+static bool parse_without_server(struct client *client, const struct parse_view *view, struct statement *statement)
+{
+    const struct sql_class *class = statement->class;
+    int limit = config_settings(client->part->config)->max_prepared_statements;
+    if (client->lease != NULL || client->part->settings.mode == POOL_MODE_SESSION || limit <= 0 || view->name.len == 0 ||
+        class->n_statements != 1 || !(class->flags & SQL_CLASS_TRANSACTION) ||
+        statement_map_put(&client->prepared, view->name, statement) != STATEMENT_PUT)
+        return false;
+    struct buf out = BUF_INIT;
+    encode_empty(&out, MSG_PARSE_COMPLETE);
+    client_write(client, buf_slice(&out));
+    buf_free(&out);
+    return true;
+}
+
 /* While the server ignores everything up to Sync, messages are only passed on. */
 static bool pass_skipped(struct client *client, struct slice whole)
 {
@@ -403,6 +425,10 @@ static enum route_step on_parse(struct client *client, const struct frame *frame
     enum route_step step = ROUTE_WAIT;
     if (is_refused_by_mode(client, statement->class)) {
         step = fail(client, "0A000", "transaction blocks not allowed in statement pooling mode");
+        goto done;
+    }
+    if (parse_without_server(client, &view, statement)) {
+        step = ROUTE_DONE;
         goto done;
     }
     struct lease *lease = lease_for(client, is_first_alone(client, statement->class));
@@ -547,7 +573,7 @@ static enum route_step on_execute(struct client *client, const struct frame *fra
         return step;
     struct statement *statement = lease_portal_get(lease, view.portal);
     struct sql_class *class = statement != NULL ? statement->class : sql_class_unparsable();
-    transaction_sending(&client->tx, class);
+    transaction_sending(&client->tx, class, false);
     pass(client, whole);
     struct owed entry = {.kind = OWED_EXECUTE, .class = sql_class_ref(class)};
     if (statement != NULL)
@@ -646,7 +672,7 @@ static enum route_step on_function_call(struct client *client, const struct fram
     if (transaction_is_held(&client->tx) && !flush_begin(lease))
         return ROUTE_ENDED;
     if (!lease->is_skipping) {
-        transaction_sending(&client->tx, sql_class_unparsable());
+        transaction_sending(&client->tx, sql_class_unparsable(), false);
         pin_set(&client->pins, PIN_CODE);
         if (!lease_owe(lease, (struct owed){.kind = OWED_FUNCTION}))
             return ROUTE_ENDED;

@@ -58,7 +58,7 @@ void session_worker_free(struct session_worker *session)
     if (session == NULL)
         return;
     session_enter(session);
-    session_kill(session, NULL, 0, "server shutting down");
+    session_kill(session, NULL, "server shutting down");
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
         struct pool_part *part = pool->parts[worker_index(session->worker)];
         while (part != NULL && !list_is_empty(&part->servers[SERVER_LEASED])) {
@@ -191,9 +191,8 @@ static void cancelled(void *owner, struct server *server)
     struct session_worker *session = lease->session;
     struct client *client = lease->client;
     session_enter(session);
-    if (owed_is_empty(&lease->owed) && lease_try_release(lease) && client != NULL && !client->is_ending &&
-        conn_input_pending(client->conn) > 0)
-        conn_kick(client->conn);
+    if (owed_is_empty(&lease->owed) && lease_try_release(lease))
+        lease_ended_for(client);
     session_leave(session);
 }
 
@@ -296,9 +295,14 @@ static bool is_of_database(const struct client *client, const void *database)
     return client->part != NULL && client->part->pool->database == database;
 }
 
-static bool is_of_id(const struct client *client, const void *id)
+struct client_name {
+    uint64_t id, pointer;
+};
+
+static bool is_called(const struct client *client, const void *context)
 {
-    return client->id == *(const uint64_t *)id;
+    const struct client_name *name = context;
+    return (name->id != 0 && client->id == name->id) || (name->pointer != 0 && (uintptr_t)client == name->pointer);
 }
 
 static bool is_without_server(const struct client *client, const void *context)
@@ -312,10 +316,14 @@ static bool is_without_database(const struct client *client, const void *config)
     return client->part != NULL && config_database_find(config, client->part->pool->database->name) == NULL;
 }
 
-size_t session_kill(struct session_worker *session, const struct registry_database *database, uint64_t id, const char *reason)
+size_t session_kill_client(struct session_worker *session, uint64_t id, uint64_t pointer, const char *reason)
 {
-    if (id != 0)
-        return end_clients(session, is_of_id, &id, "57P01", reason);
+    const struct client_name name = {id, pointer};
+    return end_clients(session, is_called, &name, "57P01", reason);
+}
+
+size_t session_kill(struct session_worker *session, const struct registry_database *database, const char *reason)
+{
     return end_clients(session, database != NULL ? is_of_database : is_anyone, database, "57P01", reason);
 }
 

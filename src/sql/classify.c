@@ -24,7 +24,7 @@ const char *sql_kind_name(enum sql_kind kind)
 
 /* --- memory --- */
 
-void *arena_take(struct arena *arena, size_t size)
+void *scratch_take(struct scratch *arena, size_t size)
 {
     const size_t header = (sizeof(struct sql_chunk) + 15) & ~(size_t)15;
     size = (size + 15) & ~(size_t)15;
@@ -45,16 +45,16 @@ void *arena_take(struct arena *arena, size_t size)
     return taken;
 }
 
-const char *arena_text(struct arena *arena, const char *text)
+const char *scratch_text(struct scratch *arena, const char *text)
 {
     size_t len = strlen(text);
-    char *copy = arena_take(arena, len + 1);
+    char *copy = scratch_take(arena, len + 1);
     if (copy != NULL)
         memcpy(copy, text, len);
     return copy;
 }
 
-void arena_free(struct sql_chunk *first)
+void scratch_free(struct sql_chunk *first)
 {
     while (first != NULL) {
         struct sql_chunk *next = first->next;
@@ -66,7 +66,7 @@ void arena_free(struct sql_chunk *first)
 /* The parse tree is unpacked into an arena of its own: one free instead of thousands. */
 static void *tree_alloc(void *arena, size_t size)
 {
-    return arena_take(arena, size);
+    return scratch_take(arena, size);
 }
 
 static void tree_free(void *arena, void *memory)
@@ -77,9 +77,13 @@ static void tree_free(void *arena, void *memory)
 
 /* --- plain statements --- */
 
-/* SELECT of targets only: every call in it is evaluated exactly once. */
+/* SELECT of targets only, none of which may return a set: every call in it is evaluated exactly once. */
 static bool is_simple_select(const PgQuery__SelectStmt *s)
 {
+    for (size_t i = 0; i < s->n_target_list; i++) {
+        if (!is_single_row_target(s->target_list[i]))
+            return false;
+    }
     return s->n_target_list > 0 && s->n_from_clause == 0 && s->where_clause == NULL &&
            s->n_group_clause == 0 && s->having_clause == NULL && s->n_distinct_clause == 0 &&
            s->n_sort_clause == 0 && s->n_locking_clause == 0 && s->limit_count == NULL &&
@@ -135,7 +139,7 @@ void classify_statement(struct builder *b, const PgQuery__Node *node)
 
 static const void *keep(struct builder *b, const void *items, size_t count, size_t size)
 {
-    void *kept = count > 0 ? arena_take(&b->arena, count * size) : NULL;
+    void *kept = count > 0 ? scratch_take(&b->arena, count * size) : NULL;
     if (kept != NULL)
         memcpy(kept, items, count * size);
     return kept;
@@ -239,7 +243,7 @@ static struct sql_class *build(struct builder *b, const PgQuery__ParseResult *tr
 {
     uint32_t count = tree->n_stmts > 0 ? (uint32_t)tree->n_stmts : 1;
     struct sql_statement *statements =
-        tree->n_stmts <= MAX_STATEMENTS ? arena_take(&b->arena, count * sizeof(*statements)) : NULL;
+        tree->n_stmts <= MAX_STATEMENTS ? scratch_take(&b->arena, count * sizeof(*statements)) : NULL;
     if (statements == NULL)
         return NULL;
     if (tree->n_stmts == 0)
@@ -278,7 +282,7 @@ static struct sql_class *parse(struct builder *b, struct slice text)
     struct sql_class *class = NULL;
     PgQueryProtobufParseResult parsed = pg_query_parse_protobuf(b->text);
     if (parsed.error == NULL) {
-        struct arena tree_memory = {NULL, 0, false};
+        struct scratch tree_memory = {NULL, 0, false};
         ProtobufCAllocator allocator = {tree_alloc, tree_free, &tree_memory};
         const uint8_t *bytes = (const uint8_t *)parsed.parse_tree.data;
         PgQuery__ParseResult *tree = pg_query__parse_result__unpack(&allocator, parsed.parse_tree.len, bytes);
@@ -286,7 +290,7 @@ static struct sql_class *parse(struct builder *b, struct slice text)
             b->has_wide_words = has_wide_words(text);
             class = build(b, tree);
         }
-        arena_free(tree_memory.first);
+        scratch_free(tree_memory.first);
     }
     pg_query_free_protobuf_parse_result(parsed);
     return class;
@@ -306,7 +310,7 @@ struct sql_class *sql_classify(struct slice text)
         if (class != NULL)
             class->hint = hint_parse(text);
         else
-            arena_free(b->arena.first);
+            scratch_free(b->arena.first);
     }
     free(b);
     free(copy);
@@ -346,7 +350,7 @@ void sql_class_unref(struct sql_class *class)
     if (class == NULL || class == &unparsable)
         return;
     if (atomic_fetch_sub_explicit(&class->refs, 1, memory_order_acq_rel) == 1) {
-        arena_free(class->memory);
+        scratch_free(class->memory);
         free(class);
     }
 }

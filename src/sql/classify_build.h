@@ -22,16 +22,16 @@ struct sql_chunk {
     size_t used;
 };
 
-struct arena {
+struct scratch {
     struct sql_chunk *first;
     size_t bytes;
     bool failed;
 };
 
 /* Zeroed, aligned for anything; NULL (and sticky) when memory is out. */
-void *arena_take(struct arena *arena, size_t size);
-const char *arena_text(struct arena *arena, const char *text);
-void arena_free(struct sql_chunk *first);
+void *scratch_take(struct scratch *arena, size_t size);
+const char *scratch_text(struct scratch *arena, const char *text);
+void scratch_free(struct sql_chunk *first);
 
 #define MAX_STATEMENTS    1000
 #define MAX_RELATIONS     64
@@ -48,7 +48,7 @@ struct relation_table {
 };
 
 struct builder {
-    struct arena arena;   /* becomes the class's memory */
+    struct scratch arena; /* becomes the class's memory */
     const char *text;     /* NUL-terminated */
     bool has_wide_words;  /* unquoted identifiers that the server may fold otherwise */
     bool depends_on_text; /* SQL_CLASS_LITERALS */
@@ -65,9 +65,8 @@ struct builder {
     size_t n_ctes;
     bool has_writing_with; /* INSERT, UPDATE, DELETE below the top */
     bool names_temp_schema;
-    const PgQuery__IntoClause *into; /* SELECT ... INTO */
-    const PgQuery__SelectStmt
-        *simple_select; /* SELECT of nothing but targets: each is evaluated exactly once */
+    const PgQuery__IntoClause *into;          /* SELECT ... INTO */
+    const PgQuery__SelectStmt *simple_select; /* see is_simple_select; else NULL */
 };
 
 static inline void set_flags(struct builder *b, uint32_t flags)
@@ -89,6 +88,9 @@ bool is_temp_schema(const char *schema);
 void add_call(struct builder *b, const PgQuery__FuncCall *call);
 /* Whether the call is itself a target of SELECT f(...), g(...) without FROM, WHERE or the like. */
 bool is_simple_call(const struct builder *b, const PgQuery__FuncCall *call);
+/* Whether a target certainly makes one row: a set-returning function beside a call makes it run any number of
+ * times. */
+bool is_single_row_target(const PgQuery__Node *target);
 void add_operator(struct builder *b, PgQuery__Node *const *names, size_t count);
 
 /* classify_set.c: SET, RESET, set_config. */

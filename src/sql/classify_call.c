@@ -57,12 +57,49 @@ static void add_function(struct builder *b, const char *schema, const char *name
         return;
     }
     struct sql_function *f = &b->functions[b->n_functions++];
-    f->schema = schema[0] != '\0' ? arena_text(&b->arena, schema) : NULL;
-    f->name = arena_text(&b->arena, name);
+    f->schema = schema[0] != '\0' ? scratch_text(&b->arena, schema) : NULL;
+    f->name = scratch_text(&b->arena, name);
     f->args = args;
     f->is_builtin = is_builtin;
     if (b->arena.failed)
         b->n_functions--;
+}
+
+static bool is_constant(const PgQuery__Node *node)
+{
+    if (node->node_case == PG_QUERY__NODE__NODE_TYPE_CAST && node->type_cast->arg != NULL)
+        node = node->type_cast->arg;
+    return node->node_case == PG_QUERY__NODE__NODE_A_CONST ||
+           node->node_case == PG_QUERY__NODE__NODE_PARAM_REF;
+}
+
+/* A call of constants to a function that certainly does not return a set. */
+static bool is_scalar_call(const PgQuery__FuncCall *call)
+{
+    static const char *const others[] = {"set_config", "current_setting", "pg_backend_pid", "now"};
+    const char *schema, *name;
+    if (!split_name(call->funcname, call->n_funcname, &schema, &name) ||
+        (schema[0] != '\0' && strcmp(schema, "pg_catalog") != 0))
+        return false;
+    bool is_known = false;
+    for (size_t i = 0; i < sizeof(effects) / sizeof(*effects); i++)
+        is_known = is_known || strcmp(effects[i].name, name) == 0;
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+        is_known = is_known || strcmp(others[i], name) == 0;
+    for (size_t i = 0; i < call->n_args; i++)
+        is_known = is_known && is_constant(call->args[i]);
+    return is_known;
+}
+
+bool is_single_row_target(const PgQuery__Node *target)
+{
+    const PgQuery__Node *value =
+        target->node_case == PG_QUERY__NODE__NODE_RES_TARGET ? target->res_target->val : NULL;
+    if (value == NULL)
+        return false;
+    if (value->node_case == PG_QUERY__NODE__NODE_FUNC_CALL)
+        return is_scalar_call(value->func_call);
+    return is_constant(value);
 }
 
 bool is_simple_call(const struct builder *b, const PgQuery__FuncCall *call)

@@ -60,10 +60,10 @@ static const char *setting_name(struct builder *b, const char *name)
 {
     for (size_t i = 0; i < sizeof(renamed) / sizeof(*renamed); i++) {
         if (strcasecmp(renamed[i][0], name) == 0)
-            return arena_text(&b->arena, renamed[i][1]);
+            return scratch_text(&b->arena, renamed[i][1]);
     }
     size_t len = strlen(name);
-    char *copy = len < MAX_NAME_BYTES ? arena_take(&b->arena, len + 1) : NULL;
+    char *copy = len < MAX_NAME_BYTES ? scratch_take(&b->arena, len + 1) : NULL;
     for (size_t i = 0; copy != NULL && i < len; i++)
         copy[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] + 32 : name[i]);
     return copy;
@@ -88,7 +88,7 @@ static void add_setting(struct builder *b, const char *raw_name, const char *val
             b->now.isolation = value != NULL ? isolation_from_text(value) : SQL_SERIALIZABLE;
         return;
     }
-    const char *kept = value != NULL ? arena_text(&b->arena, value) : NULL;
+    const char *kept = value != NULL ? scratch_text(&b->arena, value) : NULL;
     if (b->arena.failed)
         return;
     b->settings[b->n_settings++] = (struct sql_setting){name, kept, is_local};

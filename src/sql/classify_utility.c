@@ -17,7 +17,7 @@
 static void set_name(struct builder *b, enum sql_kind kind, const char *name)
 {
     b->now.kind = kind;
-    b->now.name = arena_text(&b->arena, name);
+    b->now.name = scratch_text(&b->arena, name);
 }
 
 static bool option_is(const PgQuery__DefElem *option, const char *name)
@@ -48,15 +48,19 @@ static void begin_options(struct builder *b, const PgQuery__TransactionStmt *stm
             option != NULL && option->arg != NULL && option->arg->node_case == PG_QUERY__NODE__NODE_A_CONST
                 ? option->arg->a_const
                 : NULL;
-        if (value == NULL) {
-            is_plain = false;
-        } else if (value->val_case == PG_QUERY__A__CONST__VAL_SVAL &&
-                   option_is(option, "transaction_isolation")) {
+        bool is_text = value != NULL && value->val_case == PG_QUERY__A__CONST__VAL_SVAL;
+        bool is_zero =
+            value != NULL && value->val_case == PG_QUERY__A__CONST__VAL_IVAL && value->ival->ival == 0;
+        if (is_text && option_is(option, "transaction_isolation")) {
             b->now.isolation = isolation_from_text(value->sval->sval);
+            b->now.begin_options |= SQL_BEGIN_READ_COMMITTED;
             is_plain = is_plain && b->now.isolation == SQL_READ_COMMITTED;
+        } else if (is_zero && option_is(option, "transaction_read_only")) {
+            b->now.begin_options |= SQL_BEGIN_READ_WRITE;
+        } else if (is_zero && option_is(option, "transaction_deferrable")) {
+            b->now.begin_options |= SQL_BEGIN_NOT_DEFERRABLE;
         } else {
-            /* transaction_read_only, transaction_deferrable: 0 is READ WRITE, NOT DEFERRABLE */
-            is_plain = is_plain && value->val_case == PG_QUERY__A__CONST__VAL_IVAL && value->ival->ival == 0;
+            is_plain = false;
         }
     }
     if (is_plain)
@@ -79,12 +83,14 @@ static void classify_transaction(struct builder *b, const PgQuery__TransactionSt
     };
     size_t index = (size_t)stmt->kind;
     b->now.kind = index > 0 && index < sizeof(kinds) / sizeof(*kinds) ? kinds[index] : SQL_KIND_OTHER;
-    b->now.name = arena_text(&b->arena, stmt->savepoint_name);
+    b->now.name = scratch_text(&b->arena, stmt->savepoint_name);
     b->depends_on_text = true;
     if (stmt->chain)
         set_flags(b, SQL_CHAIN);
     if (b->now.kind == SQL_KIND_BEGIN)
         begin_options(b, stmt);
+    if (stmt->kind == PG_QUERY__TRANSACTION_STMT_KIND__TRANS_STMT_START)
+        set_flags(b, SQL_START);
     if (b->now.kind == SQL_KIND_COMMIT_PREPARED)
         set_flags(b, WRITES_ANYTHING | SQL_REFUSES_BLOCK);
     if (b->now.kind == SQL_KIND_ROLLBACK_PREPARED)
@@ -142,7 +148,9 @@ static void classify_explain(struct builder *b, const PgQuery__ExplainStmt *stmt
     }
     if (stmt->query != NULL)
         classify_statement(b, stmt->query);
-    b->now.kind = SQL_KIND_EXPLAIN;
+    /* EXPLAIN ANALYZE CREATE TEMP TABLE ... AS makes the table. */
+    if (!analyze || b->now.kind != SQL_KIND_CREATE_TEMP)
+        b->now.kind = SQL_KIND_EXPLAIN;
     if (analyze)
         set_flags(b, SQL_ANALYZE);
     else
@@ -378,7 +386,7 @@ static bool classify_nested(struct builder *b, const PgQuery__Node *node)
         return true;
     case PG_QUERY__NODE__NODE_EXECUTE_STMT:
         classify_code(b, SQL_KIND_EXECUTE, 0);
-        b->now.name = arena_text(&b->arena, node->execute_stmt->name);
+        b->now.name = scratch_text(&b->arena, node->execute_stmt->name);
         return true;
     case PG_QUERY__NODE__NODE_DECLARE_CURSOR_STMT:
         classify_cursor(b, node->declare_cursor_stmt);

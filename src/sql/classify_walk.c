@@ -59,8 +59,8 @@ static bool table_add(struct builder *b, struct relation_table *table, const cha
     }
     if (table->count == MAX_RELATIONS || is_doubtful_name(name) || is_doubtful_name(schema))
         return false;
-    table->items[table->count].schema = found != NULL ? arena_text(&b->arena, found) : NULL;
-    table->items[table->count].name = arena_text(&b->arena, name);
+    table->items[table->count].schema = found != NULL ? scratch_text(&b->arena, found) : NULL;
+    table->items[table->count].name = scratch_text(&b->arena, name);
     table->count++;
     return true;
 }

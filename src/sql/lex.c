@@ -5,7 +5,7 @@ enum char_class {
     C_OTHER,  /* control characters: nothing PostgreSQL accepts outside quotes */
     C_SPACE,  /* blank, tab, newline, carriage return, form feed */
     C_LETTER, /* a-z A-Z _ and all bytes over 127 */
-    C_DIGIT,
+    C_DIGIT,  /* these three, in a row, make words */
     C_DOLLAR,
     C_QUOTE,
     C_DQUOTE,
@@ -41,12 +41,12 @@ static const uint8_t classes[256] = {
 
 static inline bool is_word_byte(uint8_t c)
 {
-    return classes[c] == C_LETTER || classes[c] == C_DIGIT || c == '$';
+    return (uint8_t)(classes[c] - C_LETTER) <= C_DOLLAR - C_LETTER;
 }
 
 struct lexer lex_start(struct slice text)
 {
-    return (struct lexer){text.data, text.data + text.len};
+    return (struct lexer){text.data, text.len > 0 ? text.data + text.len : text.data};
 }
 
 /* The piece from lexer->at to `to`, and moves on. */

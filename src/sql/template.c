@@ -41,7 +41,7 @@ static inline bool is_letter(uint8_t c)
 
 bool template_has_datetime_word(struct slice value)
 {
-    const uint8_t *p = value.data, *end = value.data + value.len;
+    const uint8_t *p = value.data, *end = value.len > 0 ? p + value.len : p;
     while (p < end) {
         if (!is_letter(*p)) {
             p++;

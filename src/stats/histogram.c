@@ -188,15 +188,27 @@ double histogram_quantile_us(const struct histogram *h, double q)
     return (double)max;
 }
 
-uint64_t histogram_count_up_to(const struct histogram *h, uint64_t us)
+uint64_t histogram_counts_up_to(const struct histogram *h, const uint64_t *bounds_us, size_t count,
+                                uint64_t *counts)
 {
     uint64_t sum = 0;
-    unsigned last = bucket_of(us);
-    for (unsigned bucket = 0; bucket <= last; bucket++) {
-        if (bucket % HISTOGRAM_BLOCK == 0 && !has_block(h, bucket / HISTOGRAM_BLOCK))
-            bucket += HISTOGRAM_BLOCK - 1;
-        else
-            sum += bucket_count(h, bucket);
+    size_t bound = 0;
+    for (unsigned bucket = 0; bucket < BUCKETS; bucket++) {
+        bool is_empty = bucket % HISTOGRAM_BLOCK == 0 && !has_block(h, bucket / HISTOGRAM_BLOCK);
+        unsigned last = is_empty ? bucket + HISTOGRAM_BLOCK - 1 : bucket;
+        sum += is_empty ? 0 : bucket_count(h, bucket);
+        for (; bound < count && bucket_of(bounds_us[bound]) <= last; bound++)
+            counts[bound] = sum;
+        bucket = last;
     }
+    for (; bound < count; bound++)
+        counts[bound] = sum;
     return sum;
+}
+
+uint64_t histogram_count_up_to(const struct histogram *h, uint64_t us)
+{
+    uint64_t count = 0;
+    histogram_counts_up_to(h, &us, 1, &count);
+    return count;
 }

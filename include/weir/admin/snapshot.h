@@ -17,7 +17,7 @@
 
 /* What a gather is asked for; bits. Anything else may be left out. */
 enum snapshot_part {
-    SNAPSHOT_POOLS = 1,       /* pools with counters, lists, store, console_clients */
+    SNAPSHOT_POOLS = 1,       /* pools with counters, lists, store, workers */
     SNAPSHOT_LEDGERS = 2,     /* with SNAPSHOT_POOLS: their ledgers as well */
     SNAPSHOT_DATABASES = 4,   /* runtime state of databases */
     SNAPSHOT_USERS = 8,       /* runtime state of users */
@@ -189,6 +189,9 @@ size_t snapshot_memory(const struct admin_snapshot *snapshot, const struct show_
 size_t snapshot_workers(const struct admin_snapshot *snapshot, const struct show_worker **rows);
 const struct show_lists *snapshot_get_lists(const struct admin_snapshot *snapshot);
 const struct show_store *snapshot_get_store(const struct admin_snapshot *snapshot);
+
+/* Memory ran out while it was filled: rows are missing. */
+bool snapshot_failed(const struct admin_snapshot *snapshot);
 
 /* Sums over all pools. `ledger` (may be NULL) is initialised by the caller. */
 void snapshot_total(const struct admin_snapshot *snapshot, struct counters_sum *sum, struct ledger *ledger);

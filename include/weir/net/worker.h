@@ -27,8 +27,6 @@ struct loop *worker_loop(struct worker *worker);
 /* WORKER_READ_BYTES, valid within one callback. */
 uint8_t *worker_read_buffer(struct worker *worker);
 void worker_post(struct worker *worker, struct mail *mail);
-/* CPU time of the worker's thread in microseconds; any thread that outlives neither start nor stop. */
-uint64_t worker_cpu_us(struct worker *worker);
 
 /* What the layers above keep for this thread. */
 void worker_set_context(struct worker *worker, void *context);

@@ -15,6 +15,8 @@ struct registry_database {
     const char *name;
     struct budget servers;
     struct budget clients;
+    struct budget leased;  /* servers that clients hold */
+    struct budget closing; /* leased servers that are to be closed when they come back */
     _Atomic bool is_paused;
     _Atomic bool is_disabled;
     struct registry_database *next;
@@ -60,8 +62,5 @@ bool registry_is_paused(const struct registry *registry, const struct registry_d
 /* Called on a worker's thread whenever a server stops being leased while something is paused; for PAUSE and SHUTDOWN, which wait for that. */
 void registry_set_quiet_hook(struct registry *registry, void (*hook)(void *context), void *context);
 void registry_tell_quiet(struct registry *registry);
-
-/* Connections to servers that are leased at this moment, in all pools. */
-struct budget *registry_leased(struct registry *registry);
 
 #endif

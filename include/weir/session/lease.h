@@ -104,6 +104,9 @@ void lease_portals_clear(struct lease *lease);
 void lease_begin_request(struct lease *lease);
 void lease_end_request(struct lease *lease, char status);
 
+/* A client's lease has been released: on with what it sent meanwhile, or, when Weir shuts down, its end. NULL is allowed. */
+void lease_ended_for(struct client *client);
+
 /* The client's kept messages may go on. */
 void lease_resume_client(struct lease *lease);
 

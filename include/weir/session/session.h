@@ -20,9 +20,17 @@
 
 struct client;
 
-/* How a console client's query leaves the worker. `reply` is called once, by a mail on the client's worker. */
+/* A console client's query leaves the worker here; session_console_reply brings the answer, on the same worker. */
+struct session_console_query {
+    struct session_worker *session;
+    const uint8_t *key; /* of the client, 8 bytes */
+    const char *user;
+    struct slice text;
+    bool is_admin;
+};
+
 struct session_console {
-    void (*execute)(void *context, struct client *client, struct slice text, bool is_admin);
+    void (*execute)(void *context, const struct session_console_query *query);
     void *context;
 };
 
@@ -36,7 +44,7 @@ struct session_shared {
     uint8_t mock_key[SCRAM_KEY_LEN]; /* random: unknown users cannot be told from known ones */
     struct budget clients;           /* logged in or logging in, the console's not counted */
     _Atomic bool is_shutting_down;   /* new clients are refused */
-    _Atomic bool is_draining;        /* SHUTDOWN WAIT_FOR_SERVERS: clients without a server are let go */
+    _Atomic bool is_draining;        /* SHUTDOWN WAIT_FOR_SERVERS: clients are let go as soon as they hold no server */
     _Atomic uint64_t next_client_id;
     _Atomic uint32_t schema_epoch;   /* grows with every DDL that passes; servers forget their plans */
 };
@@ -64,6 +72,7 @@ struct session_worker {
     int depth;                 /* callbacks on the stack */
     struct greeting greetings[GREETINGS];
     size_t greeting_next;
+    _Atomic int load;          /* how many clients; for whoever hands out new ones */
     struct counters counters;  /* of clients that belong to no pool (yet) */
 };
 
@@ -88,9 +97,9 @@ void session_leave(struct session_worker *session);
 /* Another configuration: pools are resolved anew, clients of databases that are gone are told so. */
 void session_configure(struct session_worker *session, struct config *config, struct userlist *users);
 
-/* Ends clients: all (both NULL), those of a database, or the one of an id. Returns how many. */
-size_t session_kill(struct session_worker *session, const struct registry_database *database, uint64_t id,
-                    const char *reason);
+/* Ends all clients (NULL), or those of a database; or the one of this number or pointer (0: not given). Returns how many. */
+size_t session_kill(struct session_worker *session, const struct registry_database *database, const char *reason);
+size_t session_kill_client(struct session_worker *session, uint64_t id, uint64_t pointer, const char *reason);
 
 /* Ends those who hold no server and wait for none (SHUTDOWN WAIT_FOR_SERVERS). */
 void session_drain(struct session_worker *session);
@@ -100,8 +109,8 @@ void session_pause(struct session_worker *session, const struct registry_databas
 void session_resume(struct session_worker *session, const struct registry_database *database);
 void session_reconnect(struct session_worker *session, const struct registry_database *database);
 
-/* Console output for a client, complete messages; ReadyForQuery is added. From its own worker. */
-void session_console_reply(struct client *client, struct slice messages);
+/* Console output for the client of this key, complete messages; ReadyForQuery is added. */
+void session_console_reply(struct session_worker *session, const uint8_t key[8], struct slice messages);
 
 /* A cancel request that came to any worker: cancels the client of this key, if it is this worker's. */
 void session_cancel_key(struct session_worker *session, const uint8_t key[8]);

@@ -32,7 +32,7 @@
     X(UPDATE, "update")                                                                                      \
     X(DELETE, "delete")                                                                                      \
     X(MERGE, "merge")                                                                                        \
-    X(BEGIN, "begin")             /* and START TRANSACTION: isolation, SQL_PLAIN_BEGIN */                     \
+    X(BEGIN, "begin")             /* and START TRANSACTION: isolation, SQL_PLAIN_BEGIN */                    \
     X(COMMIT, "commit")           /* and END: SQL_CHAIN */                                                   \
     X(ROLLBACK, "rollback")       /* and ABORT: SQL_CHAIN */                                                 \
     X(SAVEPOINT, "savepoint")     /* name */                                                                 \
@@ -42,8 +42,7 @@
     X(COMMIT_PREPARED, "commit prepared")                                                                    \
     X(ROLLBACK_PREPARED, "rollback prepared")                                                                \
     X(SET, "set") /* settings; SET, SET LOCAL, SET ROLE, SET SESSION AUTHORIZATION, RESET x */               \
-    X(SET_TRANSACTION,                                                                                       \
-      "set transaction") /* isolation; the rest only lasts the transaction */          \
+    X(SET_TRANSACTION, "set transaction") /* isolation; the rest only lasts the transaction */               \
     X(RESET_ALL, "reset all")                                                                                \
     X(SHOW, "show") /* name */                                                                               \
     X(DISCARD_ALL, "discard all")                                                                            \
@@ -124,6 +123,7 @@ enum sql_flag {
     SQL_SEQUENCE_STATE = 1 << 27,      /* lastval, currval, setseed: state of this very server session */
     SQL_NEXTVAL = 1 << 28,             /* nextval, setval */
     SQL_NOTIFIES = 1 << 29,            /* NOTIFY, pg_notify */
+    SQL_START = 1 << 30,               /* BEGIN spelt START TRANSACTION: so is its command tag */
 };
 
 enum sql_isolation {
@@ -132,6 +132,13 @@ enum sql_isolation {
     SQL_READ_COMMITTED,
     SQL_REPEATABLE_READ,
     SQL_SERIALIZABLE,
+};
+
+/* What a plain BEGIN says although it needs not. */
+enum sql_begin_option {
+    SQL_BEGIN_READ_COMMITTED = 1,
+    SQL_BEGIN_READ_WRITE = 2,
+    SQL_BEGIN_NOT_DEFERRABLE = 4
 };
 
 struct sql_relation {
@@ -167,6 +174,7 @@ struct sql_statement {
     uint16_t n_reads, n_writes, n_functions, n_types, n_settings;
     int16_t advisory;         /* locks taken minus locks given back, when every key is a constant ... */
     bool is_advisory_counted; /* ... and each call runs once; else the count is not known */
+    uint8_t begin_options;    /* enum sql_begin_option, with SQL_PLAIN_BEGIN */
     uint32_t advisory_sum;    /* sum of fingerprints of the keys taken, minus those given back */
 };
 

@@ -53,9 +53,9 @@ struct lexeme lex_next(struct lexer *lexer);
 #define LEX_DEPTH_LIMIT 500
 
 /*
- * An upper bound, quick and rough, of how deep the parse tree of a text can be, in brackets and operators; LEX_DEPTH_LIMIT
- * if it is that or more. Chains count as the left-deep trees they become (1+1+1, UNION, JOIN). For keeping a recursive
- * parser from exhausting its stack.
+ * An upper bound, quick and rough, of how deep the parse tree of a text can be, in brackets and operators;
+ * LEX_DEPTH_LIMIT if it is that or more. Chains count as the left-deep trees they become (1+1+1, UNION,
+ * JOIN). For keeping a recursive parser from exhausting its stack.
  */
 size_t lex_depth(struct slice text);
 

@@ -11,6 +11,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define HISTOGRAM_BLOCK  64 /* buckets in a block */
@@ -45,5 +46,9 @@ double histogram_quantile_us(const struct histogram *h, double q);
 
 /* How many records are at most `us`, the bucket of `us` included. Never decreases with `us`. */
 uint64_t histogram_count_up_to(const struct histogram *h, uint64_t us);
+
+/* The same for `count` ascending bounds in one pass; returns how many records there are in all. */
+uint64_t histogram_counts_up_to(const struct histogram *h, const uint64_t *bounds_us, size_t count,
+                                uint64_t *counts);
 
 #endif

@@ -38,12 +38,12 @@ struct transaction {
     struct transaction_saves *saves; /* savepoints; NULL when there are none */
     uint8_t block;                   /* enum transaction_block */
     uint8_t isolation;               /* enum transaction_isolation, of the open transaction */
+    uint8_t begin_options;           /* enum sql_begin_option of a held BEGIN */
     bool is_held;                    /* the BEGIN has been answered by Weir and not yet sent */
     bool has_written;
-    bool has_local;
+    bool takes_no_hits; /* locked something, or set something unseen */
     bool has_gap;
-    bool is_lost; /* memory was out: the settings are not known */
-    bool ran_statement;
+    bool is_lost;
 };
 
 /* `startup` (referenced, not taken) is the client's profile from its startup packet. */
@@ -65,8 +65,11 @@ void transaction_ready(struct transaction *tx, uint8_t status);
 /* The server connection is gone: as if rolled back, out of any block. */
 void transaction_lost(struct transaction *tx);
 
-/* A message with this class is about to be sent: remembers whether the transaction has written or locked. */
-void transaction_sending(struct transaction *tx, const struct sql_class *class);
+/*
+ * A message with this class is about to be sent: remembers whether the transaction has written or locked.
+ * `forgives_functions`: the caller knows all its functions that are not built in to be harmless.
+ */
+void transaction_sending(struct transaction *tx, const struct sql_class *class, bool forgives_functions);
 
 /* --- questions --- */
 
@@ -85,17 +88,20 @@ bool transaction_has_gap(const struct transaction *tx);
 struct profile *transaction_floor(const struct transaction *tx);
 void transaction_gap_closed(struct transaction *tx);
 
-/* The settings could not be followed (memory was out, a bound of profile was passed): keep the server. */
+/*
+ * The settings could not be followed (memory was out, a bound was passed, a transaction ended unseen): keep
+ * the server until DISCARD ALL, or close it.
+ */
 bool transaction_is_lost(const struct transaction *tx);
 
 /*
  * Whether a cached answer is as good as one from the server now: the block is not failed, the isolation level
- * is READ COMMITTED (or the statement stands alone), nothing was written or locked, no SET LOCAL the key
- * would not know. `baseline_is_read_committed` is the default of the server, role and database.
+ * is READ COMMITTED, nothing has been written, locked, or set unseen since it began.
+ * `baseline_is_read_committed` is the default of server, role and database.
  */
 bool transaction_may_hit(const struct transaction *tx, bool baseline_is_read_committed);
 
-/* Changes something that only this server session has, so it must stay until the transaction's end. */
+/* Whether settings are in effect that end with the transaction. */
 bool transaction_has_local(const struct transaction *tx);
 bool transaction_has_written(const struct transaction *tx);
 enum transaction_block transaction_block(const struct transaction *tx);
@@ -104,29 +110,29 @@ enum transaction_block transaction_block(const struct transaction *tx);
 
 enum transaction_move {
     TRANSACTION_RELAY,  /* send it to the server; nothing is held */
-    TRANSACTION_FLUSH,  /* send BEGIN in front of it, then transaction_flushed (a cache hit may still answer
-                           it) */
-    TRANSACTION_ANSWER, /* answer with `tag` and ReadyForQuery `status`; nothing goes to the server */
-    TRANSACTION_REFUSE, /* answer with ERROR `sqlstate`, `message` and ReadyForQuery `status` */
+    TRANSACTION_FLUSH,  /* send transaction_begin_text in front of it, then transaction_flushed (or answer it
+                           by a hit) */
+    TRANSACTION_ANSWER, /* CommandComplete `tag` (EmptyQueryResponse for "") and ReadyForQuery `status`; the
+                           server gets nothing; then transaction_answered */
+    TRANSACTION_REFUSE, /* ERROR `sqlstate`, `message` and ReadyForQuery `status`; the server gets nothing */
 };
 
 struct transaction_decision {
     enum transaction_move move;
+    uint8_t status;
     const char *tag;
     const char *sqlstate;
-    const char *message;
-    uint8_t status;
+    char message[128];
 };
 
-/*
- * What to do with a text of this class. `may_defer`: transaction mode with BEGIN held back. Changes nothing:
- * after an ANSWER tell transaction_answered.
- */
+/* What to do with a text of this class. `may_defer`: BEGIN may be held back. Changes nothing. */
 struct transaction_decision transaction_decide(const struct transaction *tx, const struct sql_class *class,
                                                bool may_defer);
 /* The decision ANSWER was carried out for this class. */
 void transaction_answered(struct transaction *tx, const struct sql_class *class);
-/* The held BEGIN has been sent to a server. */
+/* What was held, as text to send: "BEGIN", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", ... Static. */
+const char *transaction_begin_text(const struct transaction *tx);
+/* The held BEGIN has been sent to a server. Its own CommandComplete and ReadyForQuery are not to be told. */
 void transaction_flushed(struct transaction *tx);
 bool transaction_is_held(const struct transaction *tx);
 /* An error that Weir itself raised while BEGIN was held: the block is failed, the server knows nothing of it.

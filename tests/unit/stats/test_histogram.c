@@ -72,6 +72,12 @@ static void quantiles_of_many(void **state)
         assert_true(now >= before);
         before = now;
     }
+    const uint64_t bounds[] = {0, 1, 127, 128, 1000, 1000000, UINT64_MAX};
+    uint64_t counts[7];
+    assert_int_equal(histogram_counts_up_to(&h, bounds, 7, counts), N);
+    for (size_t i = 0; i < 7; i++)
+        assert_int_equal(counts[i], histogram_count_up_to(&h, bounds[i]));
+    assert_int_equal(counts[6], N);
     histogram_free(&h);
 }
 

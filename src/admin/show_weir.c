@@ -1,0 +1,128 @@
+/*
+ * What PgBouncer does not have: SHOW CACHE, CACHE_STORE, PINS, TEMPLATES, WORKERS.
+ */
+#include <stdio.h>
+
+#include "show.h"
+
+const struct encode_column show_cache_columns[15] = {
+    SHOW_TEXT("database"),      SHOW_TEXT("user"),        SHOW_TEXT("mode"),
+    SHOW_NUMERIC("hits"),       SHOW_NUMERIC("misses"),   SHOW_NUMERIC("hit_ratio"),
+    SHOW_NUMERIC("redis_hits"), SHOW_NUMERIC("joins"),    SHOW_NUMERIC("fills"),
+    SHOW_NUMERIC("discarded"),  SHOW_NUMERIC("refused"),  SHOW_NUMERIC("invalidations"),
+    SHOW_NUMERIC("sent_bytes"), SHOW_NUMERIC("saved_us"), SHOW_TEXT("state")};
+
+void show_cache(struct show *show)
+{
+    const struct show_pool *rows;
+    size_t count = snapshot_pools(show->snapshot, &rows);
+    for (size_t i = 0; i < count; i++) {
+        const struct counters_sum *c = &rows[i].counters;
+        uint64_t asked = c->cache_hits + c->cache_misses;
+        char ratio[16] = "0";
+        if (asked > 0)
+            snprintf(ratio, sizeof(ratio), "%.4f", (double)c->cache_hits / (double)asked);
+        show_begin(show, 15);
+        show_text(show, rows[i].database);
+        show_text(show, rows[i].user);
+        show_text(show, rows[i].cache_mode);
+        show_number(show, c->cache_hits);
+        show_number(show, c->cache_misses);
+        show_text(show, ratio);
+        show_number(show, c->cache_redis_hits);
+        show_number(show, c->cache_joins);
+        show_number(show, c->cache_fills);
+        show_number(show, c->cache_discarded);
+        show_number(show, c->cache_refused);
+        show_number(show, c->cache_invalidations);
+        show_number(show, c->cache_sent_bytes);
+        show_number(show, c->saved_time);
+        show_text(show, rows[i].cache_state);
+        show_end(show);
+    }
+}
+
+const struct encode_column show_store_columns[2] = {SHOW_TEXT("name"), SHOW_TEXT("value")};
+
+void show_cache_store(struct show *show)
+{
+    const struct show_store *s = snapshot_get_store(show->snapshot);
+    show_pair(show, "memory_used_bytes", s->memory_used_bytes);
+    show_pair(show, "memory_limit_bytes", s->memory_limit_bytes);
+    show_pair(show, "entries", s->entries);
+    show_pair(show, "evictions", s->evictions);
+    show_begin(show, 2);
+    show_text(show, "redis");
+    show_text(show, s->redis);
+    show_end(show);
+    show_pair(show, "redis_requests", s->redis_requests);
+    show_pair(show, "redis_errors", s->redis_errors);
+    show_pair(show, "redis_timeouts", s->redis_timeouts);
+}
+
+const struct encode_column show_pins_columns[7] = {
+    SHOW_TEXT("database"), SHOW_TEXT("user"),  SHOW_TEXT("addr"),     SHOW_BIGINT("client_id"),
+    SHOW_TEXT("reason"),   SHOW_TEXT("since"), SHOW_NUMERIC("age_us")};
+
+void show_pins(struct show *show)
+{
+    const struct show_pin *rows;
+    size_t count = snapshot_pins(show->snapshot, &rows);
+    for (size_t i = 0; i < count; i++) {
+        show_begin(show, 7);
+        show_text(show, rows[i].database);
+        show_text(show, rows[i].user);
+        show_text(show, rows[i].addr);
+        show_number(show, rows[i].client_id);
+        show_text(show, rows[i].reason);
+        show_time(show, rows[i].since_wall_us);
+        show_number(show, rows[i].age_us);
+        show_end(show);
+    }
+}
+
+const struct encode_column show_templates_columns[9] = {SHOW_TEXT("database"),
+                                                        SHOW_TEXT("user"),
+                                                        SHOW_NUMERIC("calls"),
+                                                        SHOW_NUMERIC("hits"),
+                                                        SHOW_NUMERIC("server_time_us"),
+                                                        SHOW_NUMERIC("saved_us"),
+                                                        SHOW_TEXT("cacheable"),
+                                                        SHOW_TEXT("reason"),
+                                                        SHOW_TEXT("text")};
+
+void show_templates(struct show *show)
+{
+    const struct show_template *rows;
+    size_t count = snapshot_templates(show->snapshot, &rows);
+    for (size_t i = 0; i < count; i++) {
+        show_begin(show, 9);
+        show_text(show, rows[i].database);
+        show_text(show, rows[i].user);
+        show_number(show, rows[i].calls);
+        show_number(show, rows[i].hits);
+        show_number(show, rows[i].server_time_us);
+        show_number(show, rows[i].saved_us);
+        show_text(show, rows[i].cacheable);
+        show_text(show, rows[i].reason);
+        show_text(show, rows[i].text);
+        show_end(show);
+    }
+}
+
+const struct encode_column show_workers_columns[4] = {SHOW_INT("worker"), SHOW_INT("clients"),
+                                                      SHOW_INT("servers"), SHOW_NUMERIC("cpu_us")};
+
+void show_workers(struct show *show)
+{
+    const struct show_worker *rows;
+    size_t count = snapshot_workers(show->snapshot, &rows);
+    for (size_t i = 0; i < count; i++) {
+        show_begin(show, 4);
+        show_int(show, rows[i].index);
+        show_int(show, rows[i].clients);
+        show_int(show, rows[i].servers);
+        show_number(show, rows[i].cpu_us);
+        show_end(show);
+    }
+}

@@ -1,0 +1,466 @@
+/*
+ * admin: console and HTTP wired to the workers: a gather is a round in which every worker fills a snapshot of its own.
+ */
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app.h"
+#include "weir/pool/cancel.h"
+#include "weir/pool/server.h"
+#include "weir/session/client.h"
+#include "weir/util/clock.h"
+#include "weir/util/log.h"
+
+/* ---- gathering, on the workers --------------------------------------------------------------------------------------- */
+
+struct gather {
+    unsigned parts;
+    admin_gathered_fn *done;
+    void *done_arg;
+    uint64_t now_us, wall_us;
+    struct admin_snapshot *snapshots[];
+};
+
+static void add_counts(struct show_pool *row, const struct pool_part *part, uint64_t now)
+{
+    list_for_each(&part->clients, node)
+    {
+        const struct client *client = list_entry(node, struct client, pool_node);
+        if (client->state == CLIENT_WAITING)
+            row->cl_waiting++;
+        else if (client->state >= CLIENT_IDLE)
+            row->cl_active++;
+    }
+    list_for_each(&part->servers[SERVER_IDLE], node)
+    {
+        const struct server *server = list_entry(node, struct server, node);
+        if (now - server->idle_since_us > part->settings.server_check_delay_us)
+            row->sv_used++;
+        else
+            row->sv_idle++;
+    }
+    list_for_each(&part->servers[SERVER_LEASED], node)
+    {
+        const struct server *server = list_entry(node, struct server, node);
+        if (cancel_is_pending(server))
+            row->sv_being_canceled++;
+        row->sv_active_cancel += (int)server->cancels.count;
+        row->sv_active++;
+    }
+    row->cl_active_cancel_req = row->sv_active_cancel;
+    row->sv_tested = (int)part->servers[SERVER_TESTING].count;
+    row->sv_login = (int)(part->servers[SERVER_LOGIN].count + part->servers[SERVER_CONNECTING].count);
+    struct list_node *first = list_first(&part->waiters);
+    row->maxwait_us = first == NULL ? 0 : now - list_entry(first, struct pool_waiter, node)->since_us;
+}
+
+static void add_pool(struct admin_snapshot *snapshot, const struct gather *gather, const struct pool_part *part)
+{
+    struct show_pool *row = snapshot_add_pool(snapshot);
+    if (row == NULL)
+        return;
+    const struct config_user *user = config_user_find(part->config, part->pool->user->name);
+    row->database = snapshot_text(snapshot, part->pool->database->name);
+    row->user = snapshot_text(snapshot, part->pool->user->name);
+    add_counts(row, part, gather->now_us);
+    row->pool_size = part->settings.size;
+    row->pool_mode = pool_mode_name(part->settings.mode);
+    row->load_balance_hosts = load_balance_name(part->database->load_balance_hosts);
+    row->cache_mode = cache_mode_name(config_cache_mode(part->config, part->database, user));
+    counters_collect(&row->counters, &part->counters);
+    if (gather->parts & SNAPSHOT_LEDGERS) {
+        struct ledger *ledger = snapshot_add_ledger(snapshot, row);
+        if (ledger != NULL)
+            ledger_merge(ledger, &part->ledger);
+    }
+}
+
+static const char *client_address(const struct client *client, char text[INET6_ADDRSTRLEN])
+{
+    if (client->peer_family == AF_UNIX || inet_ntop(client->peer_family, client->peer_ip, text, INET6_ADDRSTRLEN) == NULL)
+        return "unix";
+    return text;
+}
+
+static const char *socket_state(const struct client *client)
+{
+    return client->state == CLIENT_WAITING ? "waiting" : client->state < CLIENT_IDLE ? "login" : "active";
+}
+
+static void add_client(struct admin_snapshot *snapshot, const struct gather *gather, const struct client *client)
+{
+    struct show_socket *row = snapshot_add_socket(snapshot, 'C');
+    if (row == NULL)
+        return;
+    char text[INET6_ADDRSTRLEN];
+    struct slice name = SLICE_EMPTY;
+    struct address local;
+    char local_text[ADDRESS_TEXT_BYTES];
+    conn_local_address(client->conn, &local);
+    address_host_text(&local, local_text);
+    row->user = snapshot_text(snapshot, client->user != NULL ? client->user->name : "");
+    row->database = snapshot_text(snapshot, client->part != NULL ? client->part->pool->database->name : "pgbouncer");
+    row->replication = "none";
+    row->state = socket_state(client);
+    row->addr = snapshot_text(snapshot, client_address(client, text));
+    row->port = client->peer_family == AF_UNIX ? client->local_port : client->peer_port;
+    row->local_addr = snapshot_text(snapshot, local_text);
+    row->local_port = client->local_port;
+    row->connect_wall_us = gather->wall_us - (gather->now_us - client->connect_time_us);
+    row->request_wall_us = gather->wall_us - (gather->now_us - client->request_time_us);
+    row->wait_us = client->state == CLIENT_WAITING ? gather->now_us - client->waiter.since_us : 0;
+    row->ptr = (uint64_t)(uintptr_t)client;
+    row->link = client->lease != NULL ? (uint64_t)(uintptr_t)client->lease->server : 0;
+    if (profile_get(transaction_current(&client->tx), SLICE_LITERAL("application_name"), &name))
+        row->application_name = snapshot_text(snapshot, (const char *)name.data);
+    row->prepared_statements = (int)client->prepared.count;
+    row->id = client->id;
+}
+
+static void add_pins(struct admin_snapshot *snapshot, const struct gather *gather, const struct client *client)
+{
+    for (int reason = 0; reason < PIN_COUNT; reason++) {
+        if (!pin_has(&client->pins, (enum pin_reason)reason) || client->part == NULL)
+            continue;
+        struct show_pin *row = snapshot_add_pin(snapshot);
+        if (row == NULL)
+            return;
+        char text[INET6_ADDRSTRLEN];
+        row->database = snapshot_text(snapshot, client->part->pool->database->name);
+        row->user = snapshot_text(snapshot, client->user->name);
+        row->addr = snapshot_text(snapshot, client_address(client, text));
+        row->client_id = client->id;
+        row->reason = pin_name((enum pin_reason)reason);
+        uint64_t since = client->lease != NULL ? client->lease->server->request_time_us : gather->now_us;
+        row->age_us = gather->now_us - since;
+        row->since_wall_us = gather->wall_us - row->age_us;
+    }
+}
+
+static void add_server(struct admin_snapshot *snapshot, const struct gather *gather, const struct server *server)
+{
+    struct show_socket *row = snapshot_add_socket(snapshot, 'S');
+    if (row == NULL)
+        return;
+    const struct pool_part *part = server->part;
+    const struct lease *lease = server->state == SERVER_LEASED ? server->owner : NULL;
+    char text[ADDRESS_TEXT_BYTES] = "", local_text[ADDRESS_TEXT_BYTES] = "";
+    struct address local = {0};
+    if (server->address.len > 0)
+        address_host_text(&server->address, text);
+    if (server->conn != NULL) {
+        conn_local_address(server->conn, &local);
+        address_host_text(&local, local_text);
+    }
+    row->user = snapshot_text(snapshot, part->pool->user->name);
+    row->database = snapshot_text(snapshot, part->pool->database->name);
+    row->replication = "none";
+    bool is_used = server->state == SERVER_IDLE &&
+                   gather->now_us - server->idle_since_us > part->settings.server_check_delay_us;
+    row->state = is_used ? "used" : server->state == SERVER_CONNECTING ? "login" : server_state_name(server->state);
+    row->addr = snapshot_text(snapshot, text);
+    row->port = part->database->hosts[server->host].port;
+    row->local_addr = snapshot_text(snapshot, local_text);
+    row->local_port = address_port(&local);
+    row->connect_wall_us = gather->wall_us - (gather->now_us - server->connect_time_us);
+    uint64_t request = server->request_time_us != 0 ? server->request_time_us : server->connect_time_us;
+    row->request_wall_us = gather->wall_us - (gather->now_us - request);
+    row->close_needed = server->close_needed;
+    row->ptr = (uint64_t)(uintptr_t)server;
+    row->link = lease != NULL ? (uint64_t)(uintptr_t)lease->client : 0;
+    row->remote_pid = (int)server_process_id(server);
+    struct slice name = SLICE_EMPTY;
+    if (server->profile != NULL && profile_get(server->profile, SLICE_LITERAL("application_name"), &name))
+        row->application_name = snapshot_text(snapshot, (const char *)name.data);
+    row->prepared_statements = server->statements != NULL ? (int)statement_set_count(server->statements) : 0;
+    row->id = server->id;
+}
+
+static void add_lists(struct admin_snapshot *snapshot, const struct session_worker *session)
+{
+    struct show_lists *lists = snapshot_lists(snapshot);
+    if (lists == NULL)
+        return;
+    list_for_each(&session->clients, node)
+    {
+        const struct client *client = list_entry(node, struct client, node);
+        if (client->state < CLIENT_IDLE)
+            lists->login_clients++;
+        else
+            lists->used_clients++;
+        if (client->state == CLIENT_CONSOLE)
+            lists->console_clients++;
+    }
+}
+
+static void add_clients(struct admin_snapshot *snapshot, const struct gather *gather, const struct session_worker *session)
+{
+    list_for_each(&session->clients, node)
+    {
+        const struct client *client = list_entry(node, struct client, node);
+        if (gather->parts & SNAPSHOT_CLIENTS)
+            add_client(snapshot, gather, client);
+        if (gather->parts & SNAPSHOT_PINS)
+            add_pins(snapshot, gather, client);
+    }
+}
+
+static void add_part(struct admin_snapshot *snapshot, const struct gather *gather, const struct pool_part *part)
+{
+    struct show_lists *lists = snapshot_lists(snapshot);
+    if (gather->parts & SNAPSHOT_POOLS)
+        add_pool(snapshot, gather, part);
+    for (size_t state = 0; state < SERVER_STATES; state++) {
+        if (lists != NULL && state == SERVER_IDLE)
+            lists->free_servers += (int)part->servers[state].count;
+        else if (lists != NULL)
+            lists->used_servers += (int)part->servers[state].count;
+        if (!(gather->parts & SNAPSHOT_SERVERS))
+            continue;
+        list_for_each(&part->servers[state], node)
+        {
+            add_server(snapshot, gather, list_entry(node, struct server, node));
+        }
+    }
+}
+
+static void visit(struct session_worker *session, void *arg)
+{
+    struct gather *gather = arg;
+    struct admin_snapshot *snapshot = snapshot_new();
+    if (snapshot == NULL)
+        return;
+    int index = worker_index(session->worker);
+    for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next)
+        if (pool->parts[index] != NULL)
+            add_part(snapshot, gather, pool->parts[index]);
+    add_lists(snapshot, session);
+    if (gather->parts & (SNAPSHOT_CLIENTS | SNAPSHOT_PINS))
+        add_clients(snapshot, gather, session);
+    struct show_worker *row = snapshot_add_worker(snapshot);
+    if (row != NULL) {
+        row->index = index;
+        row->clients = (int)session->clients.count;
+        row->cpu_us = clock_thread_cpu_us();
+    }
+    gather->snapshots[index] = snapshot;
+}
+
+/* ---- gathering, on the control thread ------------------------------------------------------------------------------------ */
+
+static void add_shared(struct app *app, struct admin_snapshot *snapshot, unsigned parts)
+{
+    struct registry *registry = app->shared.registry;
+    for (struct registry_database *d = registry_databases(registry); parts & SNAPSHOT_DATABASES && d != NULL; d = d->next) {
+        struct show_database *row = snapshot_add_database(snapshot);
+        if (row == NULL)
+            return;
+        row->name = snapshot_text(snapshot, d->name);
+        row->current_connections = budget_used(&d->servers);
+        row->current_client_connections = budget_used(&d->clients);
+        row->is_paused = registry_is_paused(registry, d);
+        row->is_disabled = atomic_load(&d->is_disabled);
+    }
+    for (struct registry_user *u = registry_users(registry); parts & SNAPSHOT_USERS && u != NULL; u = u->next) {
+        struct show_user *row = snapshot_add_user(snapshot);
+        if (row == NULL)
+            return;
+        row->name = snapshot_text(snapshot, u->name);
+        row->current_connections = budget_used(&u->servers);
+        row->current_client_connections = budget_used(&u->clients);
+    }
+}
+
+static void gathered(struct app *app, void *arg, bool is_complete)
+{
+    struct gather *gather = arg;
+    struct admin_snapshot *all = is_complete ? snapshot_new() : NULL;
+    for (int i = 0; i < app->worker_count; i++) {
+        if (all != NULL && gather->snapshots[i] != NULL)
+            snapshot_merge(all, gather->snapshots[i]);
+        else
+            snapshot_free(gather->snapshots[i]);
+    }
+    if (all != NULL)
+        add_shared(app, all, gather->parts);
+    gather->done(gather->done_arg, all);
+    free(gather);
+}
+
+static void gather_start(void *arg, unsigned parts, admin_gathered_fn *done, void *done_arg)
+{
+    struct app *app = arg;
+    struct gather *gather = calloc(1, sizeof(*gather) + (size_t)app->worker_count * sizeof(struct admin_snapshot *));
+    if (gather == NULL) {
+        done(done_arg, NULL);
+        return;
+    }
+    gather->parts = parts;
+    gather->done = done;
+    gather->done_arg = done_arg;
+    gather->now_us = clock_now_us();
+    gather->wall_us = clock_wall_us();
+    app_round(app, visit, gathered, gather);
+}
+
+/* ---- the rest of what admin asks ------------------------------------------------------------------------------------------- */
+
+static struct config *current_config(void *arg)
+{
+    struct app *app = arg;
+    return config_ref(app->config);
+}
+
+static struct admin_flags flags(void *arg)
+{
+    const struct app *app = arg;
+    return (struct admin_flags){app->is_paused, app->is_suspended, app->stop != APP_RUNNING};
+}
+
+static bool is_ready(void *arg, struct error *why)
+{
+    const struct app *app = arg;
+    if (app->stop != APP_RUNNING)
+        return error_set(why, "shutting down");
+    if (app->is_suspended)
+        return error_set(why, "suspended");
+    return true;
+}
+
+static uint64_t now_us(void *arg)
+{
+    (void)arg;
+    return clock_now_us();
+}
+
+static uint64_t wall_us(void *arg)
+{
+    (void)arg;
+    return clock_wall_us();
+}
+
+/* ---- console clients --------------------------------------------------------------------------------------------------------- */
+
+struct console_mail {
+    struct mail mail;
+    struct app *app;
+    struct session_worker *session;
+    uint8_t key[CLIENT_KEY_BYTES];
+    char *user;
+    struct buf text; /* the query, then the answer */
+    bool is_admin;
+};
+
+static void console_free_mail(struct console_mail *query)
+{
+    buf_free(&query->text);
+    free(query->user);
+    free(query);
+}
+
+static void console_deliver(struct mail *mail)
+{
+    struct console_mail *query = (struct console_mail *)(void *)mail;
+    session_console_reply(query->session, query->key, buf_slice(&query->text));
+    console_free_mail(query);
+}
+
+static void console_answered(void *arg, struct buf *answer)
+{
+    struct console_mail *query = arg;
+    buf_free(&query->text);
+    query->text = *answer;
+    query->mail.run = console_deliver;
+    worker_post(query->session->worker, &query->mail);
+}
+
+static void console_run(struct mail *mail)
+{
+    struct console_mail *query = (struct console_mail *)(void *)mail;
+    if (query->app->console == NULL) {
+        console_free_mail(query);
+        return;
+    }
+    const struct console_request request = {buf_slice(&query->text), query->user, query->is_admin};
+    console_execute(query->app->console, &request, console_answered, query);
+}
+
+void app_console_execute(void *context, const struct session_console_query *out)
+{
+    struct app *app = context;
+    struct console_mail *query = calloc(1, sizeof(*query));
+    if (query == NULL)
+        return;
+    query->mail.run = console_run;
+    query->app = app;
+    query->session = out->session;
+    memcpy(query->key, out->key, CLIENT_KEY_BYTES);
+    query->user = strdup(out->user);
+    buf_append_slice(&query->text, out->text);
+    query->is_admin = out->is_admin;
+    worker_post(app->control, &query->mail);
+}
+
+/* ---- start and stop ------------------------------------------------------------------------------------------------------------ */
+
+static void log_line(void *arg, const char *line)
+{
+    (void)arg;
+    if (line != NULL)
+        log_info("%s", line);
+}
+
+static void stats_due(struct timer *timer)
+{
+    struct app *app = list_entry(timer, struct app, stats_timer);
+    const struct config_settings *settings = config_settings(app->config);
+    console_period(app->console, settings->log_stats ? log_line : NULL, app);
+    uint64_t period = settings->stats_period > 0 ? (uint64_t)settings->stats_period : 60;
+    timer_start(worker_loop(app->control), &app->stats_timer, period * US_PER_SECOND, stats_due);
+}
+
+static bool start_http(struct app *app, struct error *error)
+{
+    const struct config_settings *settings = config_settings(app->config);
+    struct buf token = BUF_INIT;
+    if (settings->http_port == 0)
+        return true;
+    if (settings->http_token_file[0] != '\0' && !process_read_file(NULL, settings->http_token_file, &token, error)) {
+        char reason[200];
+        snprintf(reason, sizeof(reason), "%.*s", (int)sizeof(reason) - 1, error->message);
+        return error_set(error, "http_token_file \"%s\": %s", settings->http_token_file, reason);
+    }
+    const char *text = buf_text(&token);
+    const struct http_settings http = {settings->http_addr, settings->http_port, text != NULL ? text : ""};
+    app->http = http_start(loop_base(worker_loop(app->control)), &http, &app->source, error);
+    buf_wipe(&token);
+    if (app->http != NULL)
+        log_info("dashboard and metrics on http://%s:%d/", settings->http_addr, settings->http_port);
+    return app->http != NULL;
+}
+
+bool app_start_admin(struct app *app, struct error *error)
+{
+    app->source = (struct admin_source){
+        .arg = app, .config = current_config, .gather = gather_start, .command = app_command, .flags = flags,
+        .is_ready = is_ready, .now_us = now_us, .wall_us = wall_us, .started_us = clock_now_us()};
+    app->console = console_new(&app->source);
+    if (app->console == NULL)
+        return error_set(error, "out of memory");
+    uint64_t period = (uint64_t)config_settings(app->config)->stats_period;
+    timer_start(worker_loop(app->control), &app->stats_timer, (period > 0 ? period : 60) * US_PER_SECOND, stats_due);
+    return start_http(app, error);
+}
+
+void app_stop_admin(struct app *app)
+{
+    timer_stop(&app->stats_timer);
+    if (app->http != NULL)
+        http_stop(app->http);
+    app->http = NULL;
+    if (app->console != NULL)
+        console_free(app->console);
+    app->console = NULL;
+}

@@ -1,0 +1,91 @@
+/*
+ * Private to app: the process, and rounds through the workers.
+ */
+#ifndef WEIR_APP_PRIVATE_H
+#define WEIR_APP_PRIVATE_H
+
+#include "weir/admin/console.h"
+#include "weir/admin/http.h"
+#include "weir/app.h"
+#include "weir/net/listener.h"
+#include "weir/session/session.h"
+
+enum { APP_LISTENERS = 32 };
+
+enum app_stop { APP_RUNNING, APP_WAIT_SERVERS, APP_WAIT_CLIENTS, APP_STOPPED };
+
+struct event;
+
+/* PAUSE and WAIT_CLOSE, which end when workers have come to rest. */
+struct app_wait {
+    struct list_node node;
+    enum admin_verb verb;
+    struct registry_database *database; /* NULL: all */
+    admin_done_fn *done;
+    void *done_arg;
+};
+
+struct app {
+    struct app_options options;
+    struct config *config;
+    struct userlist *users;
+    struct worker *control;
+    int worker_count;
+    struct worker **workers;
+    struct session_shared shared;
+    struct listener *listeners[APP_LISTENERS];
+    size_t listener_count;
+    struct console *console;
+    struct http_server *http;
+    struct admin_source source;
+    struct event *signals[6];
+    struct timer stats_timer;
+    struct list waits;
+    enum app_stop stop;
+    bool is_suspended;
+    bool is_paused;
+    _Atomic bool is_watching;       /* workers tell when a server comes back or a client leaves */
+    _Atomic bool is_check_posted;
+    struct mail check_mail;
+    char *pidfile;
+};
+
+/*
+ * Runs `visit` on every worker's thread, then `done` on the control thread. Memory out: `done` at once, with is_complete false.
+ */
+typedef void (*round_visit)(struct session_worker *session, void *arg);
+typedef void (*round_done)(struct app *app, void *arg, bool is_complete);
+void app_round(struct app *app, round_visit visit, round_done done, void *arg);
+
+/* process.c */
+bool process_change_user(const struct app_options *options, const struct config *config, struct error *error);
+void process_raise_file_limit(const struct config *config);
+bool process_go_daemon(struct error *error);
+/* The kept path of the pid file, for its removal; NULL with an error, or without when there is none to write. */
+char *process_write_pidfile(const char *path, struct error *error);
+bool process_read_file(void *arg, const char *path, struct buf *out, struct error *error);
+bool process_open_log(const struct app_options *options, const struct config *config);
+
+/* listen.c */
+bool app_open_listeners(struct app *app, struct error *error);
+void app_start_listeners(struct app *app);
+void app_pause_listeners(struct app *app);
+void app_close_listeners(struct app *app);
+
+/* reload.c */
+bool app_load_users(struct app *app, const struct config *config, struct userlist **users);
+bool app_reload(struct app *app, admin_done_fn *done, void *done_arg);
+bool app_set(struct app *app, const char *key, const char *value, admin_done_fn *done, void *done_arg, struct error *error);
+
+/* admin.c */
+bool app_start_admin(struct app *app, struct error *error);
+void app_stop_admin(struct app *app);
+void app_console_execute(void *context, const struct session_console_query *query);
+
+/* command.c */
+void app_command(void *arg, const struct admin_command *command, admin_done_fn *done, void *done_arg);
+void app_watch(struct app *app);
+void app_quiet_hook(void *context);
+void app_shutdown(struct app *app, enum app_stop how);
+
+#endif
