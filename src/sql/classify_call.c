@@ -190,6 +190,5 @@ void add_operator(struct builder *b, PgQuery__Node *const *names, size_t count)
         return;
     }
     bool is_catalog = schema[0] == '\0' || strcmp(schema, "pg_catalog") == 0;
-    if (!is_catalog || !builtins_has_operator(slice_str(name)))
-        add_function(b, schema, name, UINT16_MAX, false);
+    add_function(b, schema, name, UINT16_MAX, is_catalog && builtins_has_operator(slice_str(name)));
 }

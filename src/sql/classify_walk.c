@@ -295,6 +295,31 @@ static void visit_type(struct builder *b, const void *message)
     walk_children(b, &type->base, NULL, NULL);
 }
 
+/* A constant or a parameter, perhaps cast before, or with a sign. */
+static bool is_given(const PgQuery__Node *node)
+{
+    while (node != NULL && node->node_case == PG_QUERY__NODE__NODE_TYPE_CAST)
+        node = node->type_cast->arg;
+    if (node != NULL && node->node_case == PG_QUERY__NODE__NODE_A_EXPR && node->a_expr->lexpr == NULL)
+        node = node->a_expr->rexpr;
+    return node != NULL && (node->node_case == PG_QUERY__NODE__NODE_A_CONST ||
+                            node->node_case == PG_QUERY__NODE__NODE_PARAM_REF);
+}
+
+static void visit_cast(struct builder *b, const void *message)
+{
+    const PgQuery__TypeCast *cast = message;
+    b->now.has_computed_cast |= !is_given(cast->arg);
+    walk_children(b, &cast->base, NULL, NULL);
+}
+
+/* Turns stored text into values of any type, by rules of its own: too much for whoever has to know what is read. */
+static void visit_xml(struct builder *b, const void *message)
+{
+    set_flags(b, SQL_READS_UNKNOWN);
+    walk_children(b, message, NULL, NULL);
+}
+
 static void visit_value_function(struct builder *b, const void *message)
 {
     const PgQuery__SQLValueFunction *function = message;
@@ -349,6 +374,10 @@ static const struct visitor {
     {&pg_query__func_call__descriptor, visit_call},
     {&pg_query__param_ref__descriptor, visit_param},
     {&pg_query__type_name__descriptor, visit_type},
+    {&pg_query__type_cast__descriptor, visit_cast},
+    {&pg_query__xml_expr__descriptor, visit_xml},
+    {&pg_query__xml_serialize__descriptor, visit_xml},
+    {&pg_query__range_table_func__descriptor, visit_xml},
     {&pg_query__select_stmt__descriptor, visit_select},
     {&pg_query__sub_link__descriptor, visit_sublink},
     {&pg_query__sort_by__descriptor, visit_sort},

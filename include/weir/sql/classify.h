@@ -168,12 +168,13 @@ struct sql_statement {
     const char *name; /* of cursor, savepoint, prepared statement, channel, setting shown; else NULL */
     const struct sql_relation *reads;  /* tables read, CTE names left out; without repetition */
     const struct sql_relation *writes; /* tables named as target */
-    const struct sql_function *functions;
+    const struct sql_function *functions; /* and operators, as far as they are written */
     const struct sql_relation *types; /* of casts, as written (pg_catalog.timestamptz for keywords) */
     const struct sql_setting *settings;
     uint16_t n_reads, n_writes, n_functions, n_types, n_settings;
     int16_t advisory;         /* locks taken minus locks given back, when every key is a constant ... */
     bool is_advisory_counted; /* ... and each call runs once; else the count is not known */
+    bool has_computed_cast;   /* casts something that is neither a constant nor a parameter */
     uint8_t begin_options;    /* enum sql_begin_option, with SQL_PLAIN_BEGIN */
     uint32_t advisory_sum;    /* sum of fingerprints of the keys taken, minus those given back */
 };

@@ -64,6 +64,8 @@ static void describe(const struct sql_class *class, struct buf *out)
         put_relations(out, "r", s->reads, s->n_reads);
         put_relations(out, "w", s->writes, s->n_writes);
         for (uint16_t f = 0; f < s->n_functions; f++) {
+            if (s->functions[f].args == UINT16_MAX && s->functions[f].is_builtin)
+                continue; /* operators are in nearly everything */
             const struct sql_function *c = &s->functions[f];
             buf_printf(out, " %s=%s%s%s/%d", c->is_builtin ? "f" : "F", c->schema != NULL ? c->schema : "",
                        c->schema != NULL ? "." : "", c->name, c->args == UINT16_MAX ? -1 : c->args);
@@ -502,12 +504,45 @@ static void depth_is_refused_breadth_is_not(void **state)
     }
 }
 
+static void built_in_operators_are_listed(void **state)
+{
+    (void)state;
+    struct sql_class *class = sql_classify(SLICE_LITERAL("SELECT a + 1 FROM t WHERE a % 2 = 1 AND a = 3"));
+    const struct sql_statement *s = &class->statements[0];
+    assert_int_equal(s->n_functions, 3);
+    for (uint16_t i = 0; i < s->n_functions; i++) {
+        assert_true(s->functions[i].is_builtin);
+        assert_int_equal(s->functions[i].args, UINT16_MAX);
+    }
+    sql_class_unref(class);
+}
+
+static void computed_casts(void **state)
+{
+    static const struct {
+        const char *text;
+        bool is_computed;
+    } cases[] = {
+        {"SELECT '2020-01-01'::date", false}, {"SELECT $1::text::date", false}, {"SELECT -1::int8", false},
+        {"SELECT (-1)::int8", false},         {"SELECT a::date FROM t", true},  {"SELECT ('n' || 'ow')::date", true},
+        {"SELECT a FROM t", false},           {"SELECT CAST(lower($1) AS date)", true},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct sql_class *class = sql_classify(slice_str(cases[i].text));
+        assert_int_equal(class->statements[0].has_computed_cast, cases[i].is_computed);
+        sql_class_unref(class);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads),
         cmocka_unit_test(scopes_of_with),
         cmocka_unit_test(writes),
+        cmocka_unit_test(built_in_operators_are_listed),
+        cmocka_unit_test(computed_casts),
         cmocka_unit_test(functions),
         cmocka_unit_test(settings),
         cmocka_unit_test(set_config),

@@ -1,0 +1,126 @@
+/*
+ * database: one PostgreSQL database as the cache knows it: its generations, its catalog, the writes under
+ * way.
+ *
+ * Databases of one name form a group with one lock, since two of them may be one and the same at two
+ * addresses; all that is not atomic here is guarded by that lock, but for what is said to be the control
+ * thread's.
+ *
+ * Invariant: while a database is usable, its catalog is the one in force, and every write under way was
+ * marked under that catalog (so that its marks cover all that it writes).
+ */
+#ifndef WEIR_CACHE_DATABASE_H
+#define WEIR_CACHE_DATABASE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "weir/cache/cache.h"
+#include "weir/cache/generations.h"
+#include "weir/net/mailbox.h"
+#include "weir/util/list.h"
+
+struct catalog;
+struct databases; /* all groups of a process */
+struct group;
+struct watch;
+
+struct cache_database {
+    struct list_node node; /* in its group */
+    struct group *group;
+    _Atomic uint32_t references;
+    char *host;
+    unsigned port;
+    uint64_t id; /* never used again in this process */
+    struct generations *generations;
+    _Atomic uint64_t version; /* of the catalog; changes with every `ready` and `unready` */
+    _Atomic bool is_usable;
+    _Atomic bool is_exact_allowed;
+    _Atomic uint64_t confirmed_us;
+    struct catalog *catalog; /* NULL while unknown */
+    bool is_watched;
+    bool is_reload_wanted; /* the mail below is on its way: a catalog that arrives now may be too old */
+    struct mail reload;
+    struct list writes;  /* struct database_write: marked, not ended */
+    struct list orphans; /* of these, those whose backend must be proven gone */
+    char reason[160];
+    struct watch *watch;        /* control thread */
+    uint64_t watch_fingerprint; /* of mode and connection; control thread */
+};
+
+struct databases *databases_new(struct worker *control);
+/* Ends every watch; before the control thread's loop is freed. Control thread. */
+void databases_stop(struct databases *all);
+/* After databases_stop, and after the mails of the control thread have run. Ends writes of unknown outcome.
+ */
+void databases_free(struct databases *all);
+/* Any thread; see cache_database_get. */
+struct cache_database *databases_get(struct databases *all, const char *host, unsigned port,
+                                     const char *dbname);
+/* A new epoch for every database. Any thread. */
+void databases_change_all(struct databases *all);
+uint64_t databases_epoch_changes(struct databases *all);
+
+struct cache_database *database_ref(struct cache_database *d);
+/* What cache_database_watch does. Control thread. */
+bool database_watch(struct cache_database *d, enum cache_mode strongest,
+                    const struct control_options *connection);
+
+/* What the watch has to say; see watch_events. Control thread. */
+void database_learn(struct cache_database *d, struct catalog *catalog);
+void database_unlearn(struct cache_database *d, const char *reason);
+void database_confirm(struct cache_database *d, bool is_exact_allowed);
+
+/* The catalog in force, with a reference, and its version; NULL when it is not known. Any thread. */
+struct catalog *database_catalog(struct cache_database *d, uint64_t *version);
+
+/* May entries be believed at this time: usable, and confirmed by a look not long ago. Any thread. */
+bool database_is_believed(const struct cache_database *d, uint64_t now_us);
+
+/* The fingerprint (cache_baseline_query) is of the server and database that the catalog was read from. Any
+ * thread. */
+bool database_is_same_server(struct cache_database *d, struct slice baseline);
+
+/* A new epoch at once. Any thread. */
+void database_change_epoch(struct cache_database *d);
+
+/* --- writes under way
+ * ------------------------------------------------------------------------------------------------ */
+
+/* Owned by one thread until it is orphaned; allocated with malloc. Zero-initialised but for `database` means
+ * empty. */
+struct database_write {
+    struct list_node node;           /* in writes, while marked */
+    struct list_node orphan_node;    /* in orphans */
+    struct cache_database *database; /* a reference */
+    uint64_t version;                /* of the catalog that the slots were found with; 0 for none */
+    bool is_unknown;                 /* everything may be written */
+    bool is_schema;                  /* definitions or rights may change */
+    bool is_marked;
+    bool is_epoch_marked;
+    struct generation **slots; /* references */
+    size_t slot_count;
+    size_t slot_capacity;
+    size_t marked_count; /* of the slots */
+    uint64_t marked_version;
+    struct cache_database **peers; /* references; their epochs are marked */
+    size_t peer_count;
+    uint32_t backend_pid;
+    bool is_awaited; /* control thread: the watch has been asked for the proof */
+    struct mail mail;
+};
+
+/* Adds a relation of the write's own database; when memory is out the write becomes unknown. */
+void database_write_add(struct database_write *w, uint32_t relation);
+/* Marks what is not marked yet, in this database and its peers. */
+void database_write_mark(struct database_write *w);
+/* Ends the marks and frees all. `has_changed`: tokens change; otherwise it is certain that nothing was
+ * written. */
+void database_write_end(struct database_write *w, bool has_changed);
+/* Keeps the marks until no backend `pid` is left, then ends them as changed. Takes the write over. Any
+ * thread. */
+void database_write_orphan(struct database_write *w, uint32_t pid);
+
+#endif

@@ -1,0 +1,114 @@
+/*
+ * generations: the version of every relation of a database, as one atomic number each.
+ *
+ *   63                 20 19            0
+ *   +--------------------+--------------+
+ *   |       token        | dirty marks  |        a vector remembers the whole number;
+ *   +--------------------+--------------+        it is current only while the number is still the same
+ *
+ * A writer marks (dirty + 1) before the write can become visible, and afterwards either changes (token + 1,
+ * dirty - 1, in one step) or, if it is certain that nothing was written, clears (dirty - 1). Remembering is
+ * only possible while dirty is zero, so equality with a remembered number proves: no write has completed
+ * since, and none is under way. Marks do not reach 2^20 (a mark belongs to a server connection), tokens do
+ * not reach 2^44.
+ *
+ * Slots are counted; the one of relation 0 is the database's epoch, part of every vector. Any thread.
+ */
+#ifndef WEIR_CACHE_GENERATIONS_H
+#define WEIR_CACHE_GENERATIONS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct generations;
+
+struct generation {
+    _Atomic uint64_t value;
+    _Atomic uint32_t references;
+    uint32_t relation; /* pg_class.oid; 0 is the epoch */
+};
+
+#define GENERATION_DIRTY_BITS 20
+#define GENERATION_DIRTY_MASK ((UINT64_C(1) << GENERATION_DIRTY_BITS) - 1)
+#define GENERATION_CHANGE     (UINT64_C(1) << GENERATION_DIRTY_BITS)
+
+struct generations *generations_new(void);
+void generations_free(struct generations *g);
+
+/* The epoch's slot; lives as long as `g`. */
+struct generation *generations_epoch(struct generations *g);
+
+/* The slot of a relation, made if need be, with a reference for the caller. NULL when memory is out. */
+struct generation *generations_get(struct generations *g, uint32_t relation);
+struct generation *generation_ref(struct generation *slot);
+void generation_unref(struct generation *slot);
+
+/*
+ * Drops the slots that `is_known` denies, so that tables that came and went do not add up. What still refers
+ * to one keeps it; call only together with a change of the epoch, which makes such references worthless.
+ */
+void generations_prune(struct generations *g, bool (*is_known)(void *context, uint32_t relation),
+                       void *context);
+size_t generations_count(struct generations *g);
+
+static inline uint64_t generation_read(const struct generation *slot)
+{
+    return atomic_load_explicit(&slot->value, memory_order_seq_cst);
+}
+
+static inline bool generation_is_clean(uint64_t value)
+{
+    return (value & GENERATION_DIRTY_MASK) == 0;
+}
+
+static inline uint64_t generation_token(uint64_t value)
+{
+    return value >> GENERATION_DIRTY_BITS;
+}
+
+static inline void generation_mark(struct generation *slot)
+{
+    atomic_fetch_add_explicit(&slot->value, 1, memory_order_seq_cst);
+}
+
+/* Ends one mark; the relation has changed. */
+static inline void generation_change(struct generation *slot)
+{
+    atomic_fetch_add_explicit(&slot->value, GENERATION_CHANGE - 1, memory_order_seq_cst);
+}
+
+/* Ends one mark; it is certain that nothing was written. */
+static inline void generation_clear(struct generation *slot)
+{
+    atomic_fetch_sub_explicit(&slot->value, 1, memory_order_seq_cst);
+}
+
+/* A change without a mark before it: for what has already happened. */
+static inline void generation_bump(struct generation *slot)
+{
+    atomic_fetch_add_explicit(&slot->value, GENERATION_CHANGE, memory_order_seq_cst);
+}
+
+/* --- vectors: what an answer depends on
+ * ------------------------------------------------------------------------ */
+
+struct vector_item {
+    struct generation *slot; /* referenced by the vector's owner */
+    uint64_t value;
+};
+
+/* Reads every slot's number into the items. False if one is dirty: then nothing may be filled. */
+bool vector_remember(struct vector_item *items, size_t count);
+
+/* True while every slot still holds the number remembered. */
+static inline bool vector_is_current(const struct vector_item *items, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (generation_read(items[i].slot) != items[i].value)
+            return false;
+    return true;
+}
+
+#endif

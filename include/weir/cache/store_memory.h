@@ -1,0 +1,49 @@
+/*
+ * store_memory: the answers kept in this process, bounded in bytes.
+ *
+ * Sharded by hash, one mutex each; entries are immutable and counted, so a lock is held for a search only. An
+ * entry that is outdated or expired is removed when met. When bytes are short, the least worthy of a few
+ * taken at random goes first (outdated ones before all others). Worth is saved database time × hits ÷ bytes,
+ * on top of the worth of the last one evicted (GreedyDual-Size-Frequency), so that former fame fades; an
+ * answer worth less than what it would displace is not taken. Any thread.
+ */
+#ifndef WEIR_CACHE_STORE_MEMORY_H
+#define WEIR_CACHE_STORE_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "weir/cache/entry.h"
+
+struct store_memory;
+
+enum store_found { STORE_FOUND, STORE_ABSENT, STORE_EXPIRED, STORE_OUTDATED };
+
+struct store_memory_stats {
+    uint64_t entries;
+    uint64_t bytes;
+    uint64_t evictions; /* for want of room; not those outdated or expired */
+    uint64_t rejected;  /* not worth the room */
+};
+
+/* NULL when memory is out. `seed` is of the sampling. */
+struct store_memory *store_memory_new(uint64_t limit_bytes, uint64_t seed);
+void store_memory_free(struct store_memory *s);
+/* Shrinks at once if need be. */
+void store_memory_set_limit(struct store_memory *s, uint64_t limit_bytes);
+void store_memory_clear(struct store_memory *s);
+
+/* With STORE_FOUND, `*entry` is the caller's reference to a current, unexpired entry of exactly this key. */
+enum store_found store_memory_find(struct store_memory *s, const struct entry_key *key, uint64_t now_us,
+                                   struct entry **entry);
+
+/*
+ * Takes a reference of its own, replacing an entry of the same key. False when not taken: not worth it, too
+ * big, or the present one is current and says more (it has the row description that this one lacks).
+ */
+bool store_memory_put(struct store_memory *s, struct entry *entry, uint64_t now_us);
+
+void store_memory_get_stats(struct store_memory *s, struct store_memory_stats *stats);
+
+#endif

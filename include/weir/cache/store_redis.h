@@ -1,0 +1,70 @@
+/*
+ * store_redis: answers kept in Redis, behind those in process. The only user of hiredis.
+ *
+ * One connection per worker, confined to its thread. Whatever Redis does (dead, hung, slow, full, lying), the
+ * worst that comes of it is a miss within the time limit: every question has a timer of its own, questions
+ * under way are bounded, and after a failure nothing is asked until a back-off has passed. A value is
+ * believed only if its checksum, its key in full and its vector are right. Keys carry a number of this
+ * process, since tokens live in process: what another process, or an earlier life of this one, has stored is
+ * never even asked for.
+ */
+#ifndef WEIR_CACHE_STORE_REDIS_H
+#define WEIR_CACHE_STORE_REDIS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "weir/cache/entry.h"
+#include "weir/util/buf.h"
+
+struct redis_target;
+struct store_redis;
+struct worker;
+
+enum redis_answer {
+    REDIS_VALUE,
+    REDIS_NOTHING,
+    REDIS_LATE,   /* the time limit has passed */
+    REDIS_BROKEN, /* an error from Redis, or the connection was lost */
+};
+
+/* `value` is valid during the call. Never called from within store_redis_get. */
+typedef void (*redis_got)(void *context, enum redis_answer answer, struct slice value, uint64_t now_us);
+
+struct store_redis_counters {
+    uint64_t stores;
+    uint64_t store_errors;
+};
+
+/*
+ * `target` must live as long as the store. `process` is the number that every key carries. Connects by
+ * itself, once the worker runs. NULL when memory is out.
+ */
+struct store_redis *store_redis_new(struct worker *worker, const struct redis_target *target,
+                                    uint64_t timeout_us, uint64_t process);
+/* Questions under way are answered with REDIS_BROKEN first. May wait for a name being resolved. */
+void store_redis_free(struct store_redis *s);
+
+/* False while it is not connected, backing off, or has too many questions under way. */
+bool store_redis_is_up(const struct store_redis *s);
+/* False: not asked, `got` will not be called. Otherwise it is, within the time limit. */
+bool store_redis_get(struct store_redis *s, const struct entry_key *key, redis_got got, void *context);
+/* Sends the entry to Redis, if things are well (true); nobody waits for it. */
+bool store_redis_put(struct store_redis *s, const struct entry *entry, uint64_t now_us);
+const struct store_redis_counters *store_redis_get_counters(const struct store_redis *s);
+
+/* --- values: pure
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* Appends the value that stands for the entry; compressed where that pays. */
+void store_redis_encode(const struct entry *entry, struct buf *out);
+
+/*
+ * The entry that a value stands for, if the value is whole and says exactly this key and this vector; else
+ * NULL.
+ */
+struct entry *store_redis_decode(struct slice value, const struct entry_key *key,
+                                 const struct vector_item *vector, size_t vector_count);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * verdict: what policy said of a statement in a scope, remembered for one worker.
+ *
+ * Finding one again costs a look at two pointers. A verdict counts for the version of the catalog that it was
+ * made with. Bounded: a table of fixed size, in which a newcomer takes the place of what was there. One
+ * thread.
+ */
+#ifndef WEIR_CACHE_VERDICT_H
+#define WEIR_CACHE_VERDICT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "weir/cache/generations.h"
+#include "weir/cache/reason.h"
+#include "weir/util/slice.h"
+
+struct cache_scope;
+struct sql_class;
+struct verdicts;
+
+struct verdict {
+    struct cache_scope *scope; /* a reference */
+    struct sql_class *class;   /* a reference */
+    uint64_t version;          /* of the catalog; see database_catalog */
+    enum cache_reason reason;  /* of a read */
+    bool is_write_known;
+    uint32_t write_count; /* relations written, when known */
+    uint32_t slot_count;  /* generations that a cacheable read depends on; the epoch is the first */
+    uint32_t *writes;
+    struct generation **slots; /* references */
+};
+
+struct verdicts *verdicts_new(void);
+void verdicts_free(struct verdicts *v);
+
+/*
+ * Valid until the next call. NULL when memory is out. `text` is one that has this class: all of them name the
+ * same things (empty for a statement that is no plain read).
+ */
+const struct verdict *verdicts_get(struct verdicts *v, struct cache_scope *scope, struct sql_class *class,
+                                   struct slice text);
+
+#endif

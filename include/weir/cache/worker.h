@@ -1,0 +1,61 @@
+/*
+ * worker: what the façade's files share: the process's cache, and a worker's part of it. Not for other
+ * layers.
+ */
+#ifndef WEIR_CACHE_WORKER_H
+#define WEIR_CACHE_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "weir/cache/cache.h"
+#include "weir/util/buf.h"
+
+struct databases;
+struct flight_table;
+struct scopes;
+struct store_memory;
+struct store_redis;
+struct redis_target;
+struct verdicts;
+struct worker;
+
+/* One writer each, relaxed readers. */
+struct cache_counters {
+#define X(name, help) _Atomic uint64_t name;
+    CACHE_COUNTERS(X)
+#undef X
+    _Atomic uint64_t passes_by_reason[CACHE_REASON_COUNT];
+};
+
+struct cache {
+    struct databases *databases;
+    struct scopes *scopes;
+    struct store_memory *memory;
+    struct flight_table *flights;
+    struct redis_target *redis; /* NULL for none */
+    uint64_t redis_timeout_us;
+    uint64_t seed;
+    _Atomic size_t max_result_bytes;
+    pthread_mutex_t mutex; /* of the list of workers */
+    struct cache_worker *workers;
+    struct cache_counters retired; /* figures of workers that are gone */
+};
+
+struct cache_worker {
+    struct cache_worker *next;
+    struct cache *cache;
+    struct worker *worker;
+    struct verdicts *verdicts;
+    struct store_redis *redis;
+    struct buf key;
+    struct cache_counters counters;
+};
+
+static inline void cache_count(_Atomic uint64_t *counter, uint64_t n)
+{
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value + n, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * watch: keeps one database under observation for the cache, over one control connection.
+ *
+ * Loads the catalog, looks every second whether it changed, whether the server is the same and a primary,
+ * holds the advisory lock that gives this process the right to `exact`, waits out transactions older than the
+ * watch, and proves that a backend is gone. Confined to the thread of its loop; every event is sent there.
+ *
+ * Invariant: between `ready` and the next `unready` the catalog given is the one in force, as far as one look
+ * per interval can tell, the server has not changed, and no transaction is left that began before the watch
+ * did.
+ */
+#ifndef WEIR_CONTROL_WATCH_H
+#define WEIR_CONTROL_WATCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct catalog;
+struct control_options;
+struct loop;
+struct watch;
+
+struct watch_events {
+    /* A catalog in force; the receiver takes a reference if it keeps it. */
+    void (*ready)(void *context, struct catalog *catalog);
+    /* From now on nothing is known. */
+    void (*unready)(void *context, const char *reason);
+    /* Sent on every successful look while ready: what is known is as new as now. `is_exact_allowed`: the lock
+     * is ours. */
+    void (*confirmed)(void *context, bool is_exact_allowed);
+    void *context;
+};
+
+struct watch_options {
+    uint64_t interval_us; /* 0: 1 s */
+    bool wants_exact;     /* try for the advisory lock */
+};
+
+struct watch *watch_new(struct loop *loop, const struct control_options *connection,
+                        const struct watch_options *options, const struct watch_events *events);
+/* Sends nothing more; backends still waited for are never reported gone. */
+void watch_free(struct watch *w);
+void watch_start(struct watch *w);
+
+/*
+ * The catalog may have changed (DDL or unknown code passed): sends `unready` at once, looks, loads if it has
+ * changed, and sends `ready` again. Calls that come close together are answered by one look.
+ */
+void watch_invalidate(struct watch *w);
+
+/*
+ * Calls `gone` once, when no backend with this process id, begun before now, exists any more. Where the role
+ * may not see when the backend began, a reused process id delays that, and never brings it forward.
+ */
+void watch_await_backend(struct watch *w, uint32_t pid, void (*gone)(void *context), void *context);
+
+/* Why it is not ready, in words for SHOW CACHE; "" when it is. */
+const char *watch_reason(const struct watch *w);
+
+#endif

@@ -1,0 +1,311 @@
+/* cache: making and unmaking, writes, figures. Reads are in lookup.c and fill.c. */
+#include "weir/cache/cache.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "weir/cache/database.h"
+#include "weir/cache/flight.h"
+#include "weir/cache/redis_target.h"
+#include "weir/cache/scope.h"
+#include "weir/cache/store_memory.h"
+#include "weir/cache/store_redis.h"
+#include "weir/cache/verdict.h"
+#include "weir/cache/worker.h"
+#include "weir/net/worker.h"
+#include "weir/sql/classify.h"
+
+/* --- process --- */
+
+struct cache *cache_new(const struct cache_options *options, struct worker *control, struct error *error)
+{
+    struct cache *c = calloc(1, sizeof(*c));
+    if (c == NULL) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    pthread_mutex_init(&c->mutex, NULL);
+    c->seed = options->seed;
+    c->redis_timeout_us = options->redis_timeout_us;
+    atomic_init(&c->max_result_bytes, options->max_result_bytes);
+    if (options->redis_url != NULL && options->redis_url[0] != '\0') {
+        c->redis = redis_target_parse(options->redis_url, error);
+        if (c->redis == NULL)
+            goto failed;
+    }
+    c->databases = databases_new(control);
+    c->scopes = scopes_new(options->seed);
+    c->memory = store_memory_new(options->memory_bytes, options->seed);
+    c->flights = flight_table_new();
+    if (c->databases != NULL && c->scopes != NULL && c->memory != NULL && c->flights != NULL)
+        return c;
+    error_set(error, "out of memory");
+failed:
+    cache_free(c);
+    return NULL;
+}
+
+void cache_stop(struct cache *c)
+{
+    databases_stop(c->databases);
+}
+
+void cache_free(struct cache *c)
+{
+    if (c == NULL)
+        return;
+    store_memory_free(c->memory);
+    scopes_free(c->scopes);
+    flight_table_free(c->flights);
+    databases_free(c->databases);
+    redis_target_free(c->redis);
+    pthread_mutex_destroy(&c->mutex);
+    free(c);
+}
+
+void cache_set_limits(struct cache *c, uint64_t memory_bytes, size_t max_result_bytes)
+{
+    store_memory_set_limit(c->memory, memory_bytes);
+    atomic_store(&c->max_result_bytes, max_result_bytes);
+}
+
+void cache_clear(struct cache *c)
+{
+    databases_change_all(c->databases);
+    store_memory_clear(c->memory);
+}
+
+struct cache_database *cache_database_get(struct cache *c, const char *host, unsigned port,
+                                          const char *dbname)
+{
+    return databases_get(c->databases, host, port, dbname);
+}
+
+bool cache_database_watch(struct cache_database *d, enum cache_mode strongest,
+                          const struct control_options *connection)
+{
+    return database_watch(d, strongest, connection);
+}
+
+struct cache_scope *cache_scope_get(struct cache *c, const struct cache_scope_options *options)
+{
+    return scopes_get(c->scopes, options);
+}
+
+/*
+ * Begins with what database_is_same_server compares. Custom settings (app.tenant) of roles and databases are
+ * in no view of settings, but in pg_db_role_setting.
+ */
+const char *cache_baseline_query(void)
+{
+    return "SELECT pg_catalog.concat_ws('/', d.oid, "
+           "(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8, "
+           "session_user, current_user, "
+           "pg_catalog.md5((SELECT pg_catalog.string_agg(s.name || '=' || s.setting, ',' ORDER BY s.name) "
+           "FROM pg_catalog.pg_settings s WHERE s.context IN ('user', 'superuser', 'superuser-backend', "
+           "'backend') "
+           "AND s.name <> 'application_name')), "
+           "pg_catalog.md5((SELECT pg_catalog.string_agg(r.setdatabase || ':' || r.setrole || ':' || "
+           "pg_catalog.array_to_string(r.setconfig, ','), ';' ORDER BY r.setdatabase, r.setrole) "
+           "FROM pg_catalog.pg_db_role_setting r))), pg_catalog.current_setting('search_path') "
+           "FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
+}
+
+/* --- workers --- */
+
+struct cache_worker *cache_worker_new(struct cache *c, struct worker *worker)
+{
+    struct cache_worker *w = calloc(1, sizeof(*w));
+    if (w == NULL)
+        return NULL;
+    w->cache = c;
+    w->worker = worker;
+    w->verdicts = verdicts_new();
+    if (c->redis != NULL)
+        w->redis = store_redis_new(worker, c->redis, c->redis_timeout_us, c->seed);
+    if (w->verdicts == NULL || (c->redis != NULL && w->redis == NULL)) {
+        verdicts_free(w->verdicts);
+        store_redis_free(w->redis);
+        free(w);
+        return NULL;
+    }
+    pthread_mutex_lock(&c->mutex);
+    w->next = c->workers;
+    c->workers = w;
+    pthread_mutex_unlock(&c->mutex);
+    return w;
+}
+
+static void add_counters(struct cache_stats *stats, const struct cache_counters *counters)
+{
+#define X(name, help) stats->name += atomic_load_explicit(&counters->name, memory_order_relaxed);
+    CACHE_COUNTERS(X)
+#undef X
+    for (int i = 0; i < CACHE_REASON_COUNT; i++)
+        stats->passes_by_reason[i] +=
+            atomic_load_explicit(&counters->passes_by_reason[i], memory_order_relaxed);
+}
+
+/* With the mutex. */
+static void retire_counters(struct cache *c, const struct cache_counters *counters)
+{
+#define X(name, help)                                                                                        \
+    cache_count(&c->retired.name, atomic_load_explicit(&counters->name, memory_order_relaxed));
+    CACHE_COUNTERS(X)
+#undef X
+    for (int i = 0; i < CACHE_REASON_COUNT; i++)
+        cache_count(&c->retired.passes_by_reason[i],
+                    atomic_load_explicit(&counters->passes_by_reason[i], memory_order_relaxed));
+}
+
+void cache_worker_stop(struct cache_worker *w)
+{
+    store_redis_free(w->redis);
+    w->redis = NULL;
+}
+
+void cache_worker_free(struct cache_worker *w)
+{
+    if (w == NULL)
+        return;
+    struct cache *c = w->cache;
+    pthread_mutex_lock(&c->mutex);
+    struct cache_worker **at = &c->workers;
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
+    retire_counters(c, &w->counters);
+    pthread_mutex_unlock(&c->mutex);
+    cache_worker_stop(w);
+    verdicts_free(w->verdicts);
+    buf_free(&w->key);
+    free(w);
+}
+
+void cache_stats(struct cache *c, struct cache_stats *stats)
+{
+    *stats = (struct cache_stats){.hits = 0};
+    pthread_mutex_lock(&c->mutex);
+    add_counters(stats, &c->retired);
+    for (struct cache_worker *w = c->workers; w != NULL; w = w->next)
+        add_counters(stats, &w->counters);
+    pthread_mutex_unlock(&c->mutex);
+    struct store_memory_stats memory;
+    store_memory_get_stats(c->memory, &memory);
+    stats->entries = memory.entries;
+    stats->bytes = memory.bytes;
+    stats->evictions = memory.evictions;
+    stats->epoch_changes = databases_epoch_changes(c->databases);
+}
+
+/* --- writes --- */
+
+struct cache_write {
+    struct database_write base; /* first: freed as one */
+    struct cache_worker *worker;
+    bool has_content;
+};
+
+struct cache_write *cache_write_new(struct cache_worker *w, struct cache_database *d)
+{
+    struct cache_write *write = calloc(1, sizeof(*write));
+    if (write == NULL)
+        return NULL;
+    write->base.database = database_ref(d);
+    write->worker = w;
+    return write;
+}
+
+static bool may_write(const struct sql_class *class)
+{
+    const uint32_t any =
+        SQL_CLASS_WRITES | SQL_CLASS_WRITES_UNKNOWN | SQL_CLASS_SCHEMA | SQL_CLASS_UNKNOWN_CODE;
+    if ((class->flags & any) != 0)
+        return true;
+    for (uint32_t i = 0; i < class->n_statements; i++)
+        if (class->statements[i].n_writes > 0)
+            return true;
+    return false;
+}
+
+static void add_known(struct cache_write *write, const struct verdict *verdict)
+{
+    struct database_write *base = &write->base;
+    if (base->version == 0)
+        base->version = verdict->version;
+    if (base->version != verdict->version) {
+        base->is_unknown = true;
+        return;
+    }
+    for (uint32_t i = 0; i < verdict->write_count; i++)
+        database_write_add(base, verdict->writes[i]);
+}
+
+void cache_write_add(struct cache_write *write, struct cache_scope *scope, struct sql_class *class)
+{
+    if (!may_write(class))
+        return;
+    const struct verdict *verdict =
+        scope != NULL ? verdicts_get(write->worker->verdicts, scope, class, SLICE_EMPTY) : NULL;
+    if (verdict == NULL || !verdict->is_write_known)
+        write->base.is_unknown = true;
+    else if (verdict->write_count > 0)
+        add_known(write, verdict);
+    else
+        return;
+    write->has_content = true;
+    /* Code that nobody can see may change definitions as well; a look at the catalog tells. */
+    if ((class->flags & (SQL_CLASS_SCHEMA | SQL_CLASS_UNKNOWN_CODE)) != 0)
+        write->base.is_schema = true;
+    if (write->base.is_marked)
+        database_write_mark(&write->base);
+}
+
+void cache_write_add_unknown(struct cache_write *write)
+{
+    write->has_content = true;
+    write->base.is_unknown = true;
+    if (write->base.is_marked)
+        database_write_mark(&write->base);
+}
+
+bool cache_write_is_empty(const struct cache_write *write)
+{
+    return !write->has_content;
+}
+
+void cache_write_mark(struct cache_write *write)
+{
+    if (write->has_content)
+        database_write_mark(&write->base);
+}
+
+bool cache_write_commit(struct cache_write *write, void (*done)(void *context), void *context)
+{
+    (void)done, (void)context;
+    struct cache_counters *counters = &write->worker->counters;
+    if (write->has_content) {
+        cache_count(&counters->writes, 1);
+        if (write->base.is_unknown)
+            cache_count(&counters->writes_unknown, 1);
+        /* Late, and only to be safe: a caller that forgot the mark still makes old answers old. */
+        database_write_mark(&write->base);
+    }
+    database_write_end(&write->base, true);
+    return true;
+}
+
+void cache_write_rollback(struct cache_write *write)
+{
+    database_write_end(&write->base, false);
+}
+
+void cache_write_unknown(struct cache_write *write, uint32_t backend_pid)
+{
+    if (!write->has_content) {
+        database_write_end(&write->base, false);
+        return;
+    }
+    cache_count(&write->worker->counters.writes, 1);
+    database_write_orphan(&write->base, backend_pid);
+}

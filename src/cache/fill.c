@@ -1,0 +1,271 @@
+/* fill: collecting, admission, and what becomes of those who wait. */
+#include "weir/cache/fill.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "weir/cache/database.h"
+#include "weir/cache/scope.h"
+#include "weir/cache/store_memory.h"
+#include "weir/cache/store_redis.h"
+#include "weir/cache/verdict.h"
+#include "weir/cache/worker.h"
+#include "weir/net/worker.h"
+#include "weir/util/clock.h"
+
+/* --- life --- */
+
+struct cache_fill *fill_new(struct cache_worker *w, const struct cache_request *r,
+                            const struct entry_key *key, const struct verdict *verdict)
+{
+    size_t count = r->shape == CACHE_DESCRIBE ? 1 : verdict->slot_count; /* a description: the epoch alone */
+    struct cache_fill *fill = calloc(1, sizeof(*fill) + count * sizeof(struct vector_item) + key->bytes.len);
+    if (fill == NULL)
+        return NULL;
+    struct vector_item *vector = (void *)(fill + 1);
+    for (size_t i = 0; i < count; i++)
+        vector[i].slot = generation_ref(verdict->slots[i]);
+    uint8_t *bytes = (uint8_t *)(vector + count);
+    memcpy(bytes, key->bytes.data, key->bytes.len);
+    fill->flight.key = (struct entry_key){{key->hash[0], key->hash[1]}, slice_make(bytes, key->bytes.len)};
+    fill->flight.vector = vector;
+    fill->flight.vector_count = count;
+    fill->worker = w;
+    fill->scope = cache_scope_ref(r->scope);
+    fill->version = verdict->version;
+    fill->ttl_us = r->ttl_us;
+    fill->shape = r->shape;
+    return fill;
+}
+
+void fill_free(struct cache_fill *fill)
+{
+    if (fill == NULL)
+        return;
+    for (size_t i = 0; i < fill->flight.vector_count; i++)
+        generation_unref(fill->flight.vector[i].slot);
+    for (int i = 0; i < ENTRY_PART_COUNT; i++)
+        buf_free(&fill->parts[i]);
+    cache_scope_unref(fill->scope);
+    free(fill);
+}
+
+/* The version is looked at last: the epoch changes after the version when a new catalog comes. */
+static bool is_version_current(const struct cache_fill *fill)
+{
+    return atomic_load(&fill->scope->database->version) == fill->version;
+}
+
+bool fill_remember(struct cache_fill *fill)
+{
+    return flight_remember(fill->worker->cache->flights, &fill->flight) && is_version_current(fill);
+}
+
+/* --- those who wait --- */
+
+struct cache_wait *wait_new(struct cache_worker *w, const struct cache_request *r, cache_answered answered,
+                            void *context)
+{
+    struct cache_wait *wait = calloc(1, sizeof(*wait));
+    if (wait == NULL)
+        return NULL;
+    wait->worker = w;
+    wait->database = r->scope->database; /* lives as long as the cache */
+    wait->answered = answered;
+    wait->context = context;
+    wait->ttl_us = r->ttl_us;
+    wait->needs_description = (r->flags & CACHE_NEEDS_DESCRIPTION) != 0;
+    return wait;
+}
+
+/* The entry may have grown old in the mailbox, or may say too little for this one. */
+static bool is_acceptable(const struct cache_wait *wait, const struct entry *entry, uint64_t now_us)
+{
+    return entry_is_current(entry) && database_is_believed(wait->database, now_us) &&
+           entry_expires_us(entry) > now_us &&
+           (wait->ttl_us == 0 || now_us < entry_stored_us(entry) + wait->ttl_us) &&
+           (!wait->needs_description || entry_part(entry, ENTRY_ROW_DESCRIPTION).len > 0);
+}
+
+static void deliver(struct mail *mail)
+{
+    struct cache_wait *wait = list_entry(mail, struct cache_wait, mail);
+    struct cache_answer answer = wait->answer;
+    struct cache_counters *counters = &wait->worker->counters;
+    if (answer.fill != NULL)
+        answer.fill->worker = wait->worker;
+    if (wait->is_cancelled) {
+        entry_unref(answer.entry);
+        if (answer.fill != NULL)
+            cache_fill_abort(answer.fill, CACHE_ABORT_FETCHER);
+        free(wait);
+        return;
+    }
+    if (answer.outcome == CACHE_HIT && !is_acceptable(wait, answer.entry, clock_now_us())) {
+        entry_unref(answer.entry);
+        answer = (struct cache_answer){.outcome = CACHE_PASS, .reason = CACHE_REASON_FETCH_FAILED};
+    }
+    if (answer.outcome == CACHE_HIT) {
+        cache_count(&counters->hits, 1);
+        cache_count(&counters->saved_us, entry_cost_us(answer.entry));
+    } else {
+        cache_count(&counters->misses, 1);
+    }
+    cache_answered answered = wait->answered;
+    void *context = wait->context;
+    free(wait);
+    answered(context, &answer);
+}
+
+void wait_tell(struct cache_wait *wait, const struct cache_answer *answer)
+{
+    wait->answer = *answer;
+    wait->mail.run = deliver;
+    worker_post(wait->worker->worker, &wait->mail);
+}
+
+void cache_wait_cancel(struct cache_wait *wait)
+{
+    if (flight_leave(wait->worker->cache->flights, &wait->waiter))
+        free(wait);
+    else
+        wait->is_cancelled = true;
+}
+
+static void tell_all(struct list *waiters, struct entry *entry)
+{
+    for (struct list_node *node; (node = list_pop_front(waiters)) != NULL;) {
+        struct cache_answer answer = {.outcome = CACHE_PASS, .reason = CACHE_REASON_FETCH_FAILED};
+        if (entry != NULL)
+            answer = (struct cache_answer){.outcome = CACHE_HIT, .entry = entry_ref(entry)};
+        wait_tell(list_entry(node, struct cache_wait, waiter.node), &answer);
+    }
+}
+
+void fill_land(struct cache_fill *fill, struct entry *entry)
+{
+    if (!fill->flight.is_listed)
+        return;
+    struct list waiters;
+    flight_end(fill->worker->cache->flights, &fill->flight, &waiters);
+    tell_all(&waiters, entry);
+}
+
+void fill_pass_on(struct cache_fill *fill)
+{
+    fill->is_started = fill->is_too_big = false;
+    fill->bytes = 0;
+    for (int i = 0; i < ENTRY_PART_COUNT; i++)
+        buf_clear(&fill->parts[i]);
+    struct flight_waiter *next = flight_promote(fill->worker->cache->flights, &fill->flight);
+    if (next == NULL) {
+        fill_free(fill);
+        return;
+    }
+    struct cache_answer answer = {.outcome = CACHE_MISS, .fill = fill};
+    wait_tell(list_entry(&next->node, struct cache_wait, waiter.node), &answer);
+}
+
+/* --- the fetcher's calls --- */
+
+bool cache_fill_start(struct cache_fill *fill, struct slice baseline, uint64_t now_us)
+{
+    fill->started_us = now_us;
+    fill->is_started = slice_equal(fill->scope->baseline, baseline) &&
+                       database_is_same_server(fill->scope->database, baseline) &&
+                       database_is_believed(fill->scope->database, now_us) && fill_remember(fill);
+    /* Nobody should wait for what will not be stored. */
+    if (!fill->is_started)
+        fill_land(fill, NULL);
+    return fill->is_started;
+}
+
+bool cache_fill_append(struct cache_fill *fill, enum entry_part part, struct slice bytes)
+{
+    if (!fill->is_started || fill->is_too_big)
+        return false;
+    fill->bytes += bytes.len;
+    size_t limit = atomic_load_explicit(&fill->worker->cache->max_result_bytes, memory_order_relaxed);
+    if (fill->bytes <= limit) {
+        buf_append_slice(&fill->parts[part], bytes);
+        if (!buf_failed(&fill->parts[part]))
+            return true;
+    }
+    fill->is_too_big = true;
+    for (int i = 0; i < ENTRY_PART_COUNT; i++)
+        buf_free(&fill->parts[i]);
+    fill_land(fill, NULL);
+    return false;
+}
+
+void cache_fill_release(struct cache_fill *fill)
+{
+    fill_land(fill, NULL);
+}
+
+static bool is_complete(const struct cache_fill *fill)
+{
+    if (!fill->is_started || fill->is_too_big)
+        return false;
+    size_t parameters = fill->parts[ENTRY_PARAMETER_DESCRIPTION].len;
+    size_t description = fill->parts[ENTRY_ROW_DESCRIPTION].len;
+    size_t rows = fill->parts[ENTRY_ROWS].len;
+    switch (fill->shape) {
+    case CACHE_SIMPLE:
+        return parameters == 0 && description > 0 && rows > 0;
+    case CACHE_EXECUTE:
+        return parameters == 0 && rows > 0;
+    case CACHE_DESCRIBE:
+        return parameters > 0 && description > 0 && rows == 0;
+    }
+    return false;
+}
+
+static struct entry *make_entry(const struct cache_fill *fill, uint64_t now_us)
+{
+    struct entry_contents contents = {.key = fill->flight.key,
+                                      .vector = fill->flight.vector,
+                                      .vector_count = fill->flight.vector_count,
+                                      .stored_us = fill->started_us,
+                                      .expires_us = UINT64_MAX,
+                                      .cost_us = now_us > fill->started_us ? now_us - fill->started_us : 0};
+    if (fill->ttl_us > 0)
+        contents.expires_us = fill->started_us + fill->ttl_us;
+    for (int i = 0; i < ENTRY_PART_COUNT; i++)
+        contents.parts[i] = buf_slice(&fill->parts[i]);
+    return entry_new(&contents);
+}
+
+void cache_fill_commit(struct cache_fill *fill, uint64_t now_us)
+{
+    struct cache_worker *w = fill->worker;
+    if (!is_complete(fill)) {
+        cache_fill_abort(fill, CACHE_ABORT_ANSWER);
+        return;
+    }
+    bool is_current =
+        vector_is_current(fill->flight.vector, fill->flight.vector_count) && is_version_current(fill);
+    struct entry *entry = is_current ? make_entry(fill, now_us) : NULL;
+    if (entry != NULL) {
+        cache_count(&w->counters.fills, 1);
+        store_memory_put(w->cache->memory, entry, now_us);
+        if (w->redis != NULL && store_redis_put(w->redis, entry, now_us))
+            cache_count(&w->counters.redis_stores, 1);
+    } else {
+        cache_count(&w->counters.fills_refused, 1);
+    }
+    fill_land(fill, entry);
+    entry_unref(entry);
+    fill_free(fill);
+}
+
+void cache_fill_abort(struct cache_fill *fill, enum cache_abort why)
+{
+    cache_count(&fill->worker->counters.fills_aborted, 1);
+    if (why == CACHE_ABORT_FETCHER && fill->flight.is_listed) {
+        fill_pass_on(fill);
+        return;
+    }
+    fill_land(fill, NULL);
+    fill_free(fill);
+}

@@ -1,0 +1,240 @@
+/*
+ * lookup: the way of a read: objections that cost nothing, the verdict, the key, the store, the flight,
+ * Redis.
+ */
+#include <stdlib.h>
+
+#include "weir/cache/cache.h"
+#include "weir/cache/database.h"
+#include "weir/cache/fill.h"
+#include "weir/cache/key.h"
+#include "weir/cache/policy.h"
+#include "weir/cache/scope.h"
+#include "weir/cache/store_memory.h"
+#include "weir/cache/store_redis.h"
+#include "weir/cache/verdict.h"
+#include "weir/cache/worker.h"
+#include "weir/sql/template.h"
+
+/* --- may it --- */
+
+static enum cache_reason judge_asker(const struct cache_request *r)
+{
+    if (r->mode == CACHE_MODE_OFF || (r->mode == CACHE_MODE_TTL && r->ttl_us == 0))
+        return CACHE_REASON_OFF;
+    if ((r->flags & CACHE_HINT_OFF) != 0)
+        return CACHE_REASON_HINT;
+    if ((r->flags & CACHE_HAS_WRITTEN) != 0)
+        return CACHE_REASON_WRITTEN;
+    if ((r->flags & CACHE_NOT_COMMITTED_READ) != 0)
+        return CACHE_REASON_ISOLATION;
+    if ((r->flags & CACHE_HAS_TEMPORARY) != 0)
+        return CACHE_REASON_TEMPORARY;
+    if ((r->flags & CACHE_UNSEEN_STATE) != 0)
+        return CACHE_REASON_UNSEEN;
+    return CACHE_REASON_NONE;
+}
+
+static enum cache_reason judge_database(const struct cache_request *r)
+{
+    const struct cache_database *d = r->scope->database;
+    if (!database_is_believed(d, r->now_us))
+        return CACHE_REASON_NOT_READY;
+    if (r->mode == CACHE_MODE_EXACT && !atomic_load_explicit(&d->is_exact_allowed, memory_order_relaxed))
+        return CACHE_REASON_NOT_EXACT;
+    return CACHE_REASON_NONE;
+}
+
+static enum cache_reason judge_parameters(const struct cache_request *r)
+{
+    if ((r->flags & CACHE_DATETIME_WORD) != 0)
+        return CACHE_REASON_TIME;
+    for (size_t i = 0; i < r->parameter_type_count; i++)
+        if (!policy_is_type_harmless(r->parameter_types[i]))
+            return CACHE_REASON_PARAMETER;
+    if (r->shape == CACHE_EXECUTE && policy_has_datetime_word(r->bind))
+        return CACHE_REASON_TIME;
+    /* Words outside of literals count as well: that costs little, and needs no lexer to be right. */
+    if (template_has_datetime_word(r->text))
+        return CACHE_REASON_TIME;
+    return CACHE_REASON_NONE;
+}
+
+static enum cache_reason judge(struct cache_worker *w, const struct cache_request *r,
+                               const struct verdict **verdict)
+{
+    enum cache_reason reason = judge_asker(r);
+    if (reason == CACHE_REASON_NONE)
+        reason = judge_database(r);
+    if (reason != CACHE_REASON_NONE)
+        return reason;
+    *verdict = verdicts_get(w->verdicts, r->scope, r->class, r->text);
+    if (*verdict == NULL)
+        return CACHE_REASON_MEMORY;
+    return (*verdict)->reason;
+}
+
+enum cache_reason cache_judge(struct cache_worker *w, const struct cache_request *request)
+{
+    const struct verdict *verdict;
+    enum cache_reason reason = judge(w, request, &verdict);
+    return reason == CACHE_REASON_NONE ? judge_parameters(request) : reason;
+}
+
+/* --- is it there --- */
+
+static struct entry *find(struct cache_worker *w, const struct cache_request *r, const struct entry_key *key)
+{
+    struct entry *entry;
+    switch (store_memory_find(w->cache->memory, key, r->now_us, &entry)) {
+    case STORE_FOUND:
+        break;
+    case STORE_ABSENT:
+        return NULL;
+    case STORE_EXPIRED:
+        cache_count(&w->counters.expired, 1);
+        return NULL;
+    case STORE_OUTDATED:
+        cache_count(&w->counters.outdated, 1);
+        return NULL;
+    }
+    bool is_too_old = r->ttl_us > 0 && r->now_us >= entry_stored_us(entry) + r->ttl_us;
+    bool says_too_little =
+        (r->flags & CACHE_NEEDS_DESCRIPTION) != 0 && entry_part(entry, ENTRY_ROW_DESCRIPTION).len == 0;
+    if (is_too_old || says_too_little) {
+        entry_unref(entry);
+        return NULL;
+    }
+    return entry;
+}
+
+/* Redis has answered, or not, for a fill that nobody fetches yet; the leader is the first of those who wait.
+ */
+static void redis_answered(void *context, enum redis_answer outcome, struct slice value, uint64_t now_us)
+{
+    struct cache_fill *fill = context;
+    struct cache_worker *w = fill->worker;
+    struct entry *entry = NULL;
+    switch (outcome) {
+    case REDIS_VALUE:
+        entry = store_redis_decode(value, &fill->flight.key, fill->flight.vector, fill->flight.vector_count);
+        if (entry == NULL)
+            cache_count(&w->counters.redis_misses, 1);
+        break;
+    case REDIS_NOTHING:
+        cache_count(&w->counters.redis_misses, 1);
+        break;
+    case REDIS_LATE:
+        cache_count(&w->counters.redis_timeouts, 1);
+        break;
+    case REDIS_BROKEN:
+        cache_count(&w->counters.redis_errors, 1);
+        break;
+    }
+    if (entry == NULL || entry_expires_us(entry) <= now_us || !entry_is_current(entry)) {
+        entry_unref(entry);
+        fill_pass_on(fill);
+        return;
+    }
+    cache_count(&w->counters.redis_hits, 1);
+    store_memory_put(w->cache->memory, entry, now_us);
+    fill_land(fill, entry);
+    entry_unref(entry);
+    fill_free(fill);
+}
+
+static void answer_miss(struct cache_worker *w, struct cache_fill *fill, struct cache_answer *answer)
+{
+    cache_count(&w->counters.misses, 1);
+    *answer = (struct cache_answer){.outcome = CACHE_MISS, .fill = fill};
+}
+
+/* The flight is ours: ask Redis, if there is one, and let the caller wait; else the caller fetches. */
+static void lead(struct cache_worker *w, struct cache_fill *fill, struct cache_wait *wait, bool asks_redis,
+                 struct cache_answer *answer)
+{
+    if (asks_redis) {
+        if (store_redis_get(w->redis, &fill->flight.key, redis_answered, fill)) {
+            *answer = (struct cache_answer){.outcome = CACHE_WAIT, .wait = wait};
+            return;
+        }
+        cache_count(&w->counters.redis_skipped, 1);
+        flight_leave(w->cache->flights, &wait->waiter);
+    }
+    free(wait);
+    answer_miss(w, fill, answer);
+}
+
+/* What the parameters are need not be looked at before: with such ones nothing is ever stored to be found. */
+static enum cache_reason ask(struct cache_worker *w, const struct cache_request *r,
+                             const struct verdict *verdict, const struct entry_key *key,
+                             struct cache_wait *wait, struct cache_answer *answer)
+{
+    enum cache_reason reason = judge_parameters(r);
+    struct cache_fill *fill = reason == CACHE_REASON_NONE ? fill_new(w, r, key, verdict) : NULL;
+    if (fill == NULL) {
+        free(wait);
+        return reason != CACHE_REASON_NONE ? reason : CACHE_REASON_MEMORY;
+    }
+    if (!fill_remember(fill)) {
+        fill_free(fill);
+        free(wait);
+        return CACHE_REASON_WRITE_UNDER_WAY;
+    }
+    bool asks_redis = wait != NULL && w->redis != NULL && store_redis_is_up(w->redis);
+    switch (flight_enter(w->cache->flights, &fill->flight, wait != NULL ? &wait->waiter : NULL, asks_redis)) {
+    case FLIGHT_LEADS:
+        lead(w, fill, wait, asks_redis, answer);
+        break;
+    case FLIGHT_JOINED:
+        fill_free(fill);
+        cache_count(&w->counters.joins, 1);
+        *answer = (struct cache_answer){.outcome = CACHE_WAIT, .wait = wait};
+        break;
+    case FLIGHT_APART:
+        free(wait);
+        answer_miss(w, fill, answer);
+        break;
+    }
+    return CACHE_REASON_NONE;
+}
+
+static void answer_pass(struct cache_worker *w, enum cache_reason reason, struct cache_answer *answer)
+{
+    cache_count(&w->counters.passes, 1);
+    cache_count(&w->counters.passes_by_reason[reason], 1);
+    *answer = (struct cache_answer){.outcome = CACHE_PASS, .reason = reason};
+}
+
+void cache_lookup(struct cache_worker *w, const struct cache_request *r, cache_answered answered,
+                  void *context, struct cache_answer *answer)
+{
+    const struct verdict *verdict = NULL;
+    enum cache_reason reason = judge(w, r, &verdict);
+    const struct key_parts parts = {.scope = r->scope->id,
+                                    .shape = (uint8_t)r->shape,
+                                    .text = r->text,
+                                    .parameter_types = r->parameter_types,
+                                    .parameter_type_count = r->parameter_type_count,
+                                    .bind = r->shape == CACHE_EXECUTE ? r->bind : SLICE_EMPTY};
+    struct entry_key key;
+    if (reason == CACHE_REASON_NONE && !key_build(&w->key, &parts, w->cache->seed, &key))
+        reason = CACHE_REASON_MEMORY;
+    if (reason != CACHE_REASON_NONE) {
+        answer_pass(w, reason, answer);
+        return;
+    }
+    struct entry *entry = find(w, r, &key);
+    if (entry != NULL) {
+        cache_count(&w->counters.hits, 1);
+        cache_count(&w->counters.saved_us, entry_cost_us(entry));
+        *answer = (struct cache_answer){.outcome = CACHE_HIT, .entry = entry};
+        return;
+    }
+    /* Without memory for a wait there is simply no waiting. */
+    struct cache_wait *wait =
+        (r->flags & CACHE_NO_WAIT) == 0 && answered != NULL ? wait_new(w, r, answered, context) : NULL;
+    reason = ask(w, r, verdict, &key, wait, answer);
+    if (reason != CACHE_REASON_NONE)
+        answer_pass(w, reason, answer);
+}
