@@ -260,7 +260,7 @@ def test_c31_aliases_with_other_users_do_not_share(start, database):
                      f"ALTER ROLE app IN DATABASE {database.name} SET DateStyle = 'German';"
                      f"ALTER ROLE other IN DATABASE {database.name} SET DateStyle = 'ISO';"
                      "ALTER TABLE who ADD day date DEFAULT '2024-02-03'")
-    line = {"host": "127.0.0.1", "port": database.postgres.port, "dbname": database.name, "control_user": "postgres"}
+    line = {"host": "127.0.0.1", "port": database.postgres.port, "dbname": database.name, "control_user": "control"}
     pooler = start(databases={"one": {**line, "user": "app"}, "two": {**line, "user": "other"}},
                    cache="exact", cache_writes="through_weir")
     one, two = pooler.wire("one"), pooler.wire("two")
