@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "app.h"
+#include "weir/cache/cache.h"
 #include "weir/pool/cancel.h"
+#include "weir/session/cached.h"
 #include "weir/pool/server.h"
 #include "weir/session/client.h"
 #include "weir/util/clock.h"
@@ -62,6 +64,7 @@ static void add_pool(struct admin_snapshot *snapshot, const struct gather *gathe
     if (row == NULL)
         return;
     const struct config_user *user = config_user_find(part->config, part->pool->user->name);
+    char text[200];
     row->database = snapshot_text(snapshot, part->pool->database->name);
     row->user = snapshot_text(snapshot, part->pool->user->name);
     add_counts(row, part, gather->now_us);
@@ -69,6 +72,7 @@ static void add_pool(struct admin_snapshot *snapshot, const struct gather *gathe
     row->pool_mode = pool_mode_name(part->settings.mode);
     row->load_balance_hosts = load_balance_name(part->database->load_balance_hosts);
     row->cache_mode = cache_mode_name(config_cache_mode(part->config, part->database, user));
+    row->cache_state = snapshot_text(snapshot, cached_state(part, text, sizeof(text)));
     counters_collect(&row->counters, &part->counters);
     if (gather->parts & SNAPSHOT_LEDGERS) {
         struct ledger *ledger = snapshot_add_ledger(snapshot, row);
@@ -273,6 +277,26 @@ static void add_shared(struct app *app, struct admin_snapshot *snapshot, unsigne
     }
 }
 
+static void add_store(struct app *app, struct admin_snapshot *snapshot)
+{
+    struct show_store *row = snapshot_store(snapshot);
+    if (row == NULL)
+        return;
+    const struct config_settings *settings = config_settings(app->config);
+    row->redis = settings->cache_redis[0] != '\0' ? "on" : "off";
+    row->memory_limit_bytes = settings->cache_memory_bytes;
+    if (app->shared.cache == NULL)
+        return;
+    struct cache_stats stats;
+    cache_stats(app->shared.cache, &stats);
+    row->memory_used_bytes = stats.bytes;
+    row->entries = stats.entries;
+    row->evictions = stats.evictions;
+    row->redis_requests = stats.redis_hits + stats.redis_misses + stats.redis_timeouts + stats.redis_errors;
+    row->redis_errors = stats.redis_errors;
+    row->redis_timeouts = stats.redis_timeouts;
+}
+
 static void gathered(struct app *app, void *arg, bool is_complete)
 {
     struct gather *gather = arg;
@@ -285,6 +309,8 @@ static void gathered(struct app *app, void *arg, bool is_complete)
     }
     if (all != NULL)
         add_shared(app, all, gather->parts);
+    if (all != NULL && gather->parts & SNAPSHOT_POOLS)
+        add_store(app, all);
     gather->done(gather->done_arg, all);
     free(gather);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "weir/pool/cancel.h"
+#include "weir/session/cached.h"
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
 #include "weir/track/profile_sql.h"
@@ -79,6 +80,8 @@ void lease_end(struct lease *lease)
 {
     struct client *client = lease->client;
     lease->is_ending = true;
+    cached_end_fill(lease, false);
+    cached_lost(lease);
     timer_stop(&lease->timer);
     timer_stop(&lease->transaction_timer);
     owed_clear(&lease->owed);

@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 
+#include "weir/session/cached.h"
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
 #include "weir/util/clock.h"
@@ -19,6 +20,7 @@ enum relay_act {
     RELAY_PASS,
     RELAY_DROP,
     RELAY_VIOLATION, /* an answer to something that was not asked */
+    RELAY_HOLD,      /* not yet: looked at again later */
     RELAY_GONE,      /* the lease has ended */
 };
 
@@ -189,6 +191,7 @@ static enum relay_act on_error(struct lease *lease, const struct frame *frame, s
     if (front == NULL) /* nothing was asked: PostgreSQL has something to say on its own, and will close */
         return RELAY_PASS;
     note_error(lease, front);
+    cached_end_fill(lease, false);
     if (front->flags & OWED_PROFILE) {
         lease_refused(lease, whole);
         return lease->is_ending ? RELAY_GONE : RELAY_DROP;
@@ -247,6 +250,9 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
     uint8_t status;
     if (front == NULL || !owed_ends_with_ready(front) || !decode_ready(frame->body, &status))
         return RELAY_VIOLATION;
+    if (status == 'I' && !cached_commit(lease))
+        return RELAY_HOLD;
+    cached_end_fill(lease, !lease->has_failed && !(front->flags & OWED_SWALLOW));
     lease->status = (char)status;
     if (front->flags & OWED_SWALLOW)
         return on_own_ready(lease, front);
@@ -394,7 +400,11 @@ static bool step(struct lease *lease, struct slice data, size_t *used)
         return false;
     }
     size_t here = result == FRAME_COMPLETE ? frame.total : rest.len;
+    const struct owed *front = owed_front(&lease->owed);
+    bool is_filled = front != NULL && front->flags & OWED_FILL && frame.type != MSG_READY;
     enum relay_act act = act_on(lease, &frame, slice_make(rest.data, here));
+    if (act == RELAY_HOLD)
+        return false;
     if (act == RELAY_VIOLATION)
         violate(lease, frame.type);
     if (act == RELAY_VIOLATION || act == RELAY_GONE || lease->is_ending) {
@@ -403,7 +413,11 @@ static bool step(struct lease *lease, struct slice data, size_t *used)
     }
     if (act == RELAY_PASS && client != NULL && lease->client == client)
         outbox_pass(lease->session->outbox, client->conn, rest.data, here);
+    if (is_filled && lease->fill != NULL)
+        cached_tee(lease, frame.type, slice_make(rest.data, here), here == frame.total);
     lease->skip = frame.total - here;
+    lease->skip_type = frame.type;
+    lease->skip_is_filled = is_filled;
     lease->skip_is_dropped = act != RELAY_PASS;
     *used += here;
     lease_give_synths(lease);
@@ -416,6 +430,8 @@ static void take_skip(struct lease *lease, struct slice data, size_t *used)
     if (!lease->skip_is_dropped && lease->client != NULL)
         outbox_pass(lease->session->outbox, lease->client->conn, data.data + *used, here);
     lease->skip -= here;
+    if (lease->skip_is_filled && lease->fill != NULL)
+        cached_tee(lease, lease->skip_type, slice_make(data.data + *used, here), lease->skip == 0);
     *used += here;
 }
 
