@@ -484,6 +484,27 @@ bool lease_try_release(struct lease *lease)
     return true;
 }
 
+/* What the client began without a Sync must end, and not by that Sync's commit: PostgreSQL would have rolled it back too. */
+static bool undo_batch(struct lease *lease)
+{
+    static const uint8_t kinds[] = {OWED_PARSE, OWED_BIND, OWED_EXECUTE};
+    struct buf out = BUF_INIT;
+    bool is_heard = !lease->is_skipping;
+    if (is_heard) {
+        encode_parse(&out, SLICE_EMPTY, SLICE_LITERAL("ROLLBACK"), SLICE_EMPTY);
+        encode_bind_text(&out, SLICE_EMPTY, SLICE_EMPTY, NULL, 0);
+        encode_execute(&out, SLICE_EMPTY, 0);
+    }
+    encode_empty(&out, MSG_SYNC);
+    conn_write(lease->server->conn, out.data, out.len);
+    buf_free(&out);
+    lease->is_batch_open = lease->is_skipping = false;
+    for (size_t i = 0; is_heard && i < sizeof(kinds); i++)
+        if (!lease_owe(lease, (struct owed){.kind = kinds[i], .flags = OWED_SWALLOW}))
+            return false;
+    return lease_owe(lease, (struct owed){.kind = OWED_SYNC});
+}
+
 static void orphan_timeout(struct timer *timer)
 {
     struct lease *lease = list_entry(timer, struct lease, timer);
@@ -517,13 +538,8 @@ void lease_abandon(struct lease *lease, const char *reason)
     lease->client = NULL;
     lease->purpose = LEASE_ORPHAN;
     lease->is_holding = false;
-    if (lease->is_batch_open) { /* what the client began without Sync must end */
-        static const uint8_t sync[] = {MSG_SYNC, 0, 0, 0, 4};
-        conn_write(server->conn, sync, sizeof(sync));
-        lease->is_batch_open = lease->is_skipping = false;
-        if (!lease_owe(lease, (struct owed){.kind = OWED_SYNC}))
-            return;
-    }
+    if (lease->is_batch_open && !undo_batch(lease))
+        return;
     if (!owed_is_empty(&lease->owed))
         cancel_send(server);
     uint64_t patience = settings->cancel_wait_timeout_us > 0 ? settings->cancel_wait_timeout_us : 10 * US_PER_SECOND;

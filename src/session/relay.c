@@ -335,6 +335,10 @@ static enum relay_act match(struct lease *lease, uint8_t type)
         is_last = front->kind == OWED_EXECUTE;
         break;
     case MSG_COPY_IN_RESPONSE:
+        if (lease->client == NULL) { /* nobody is left to send the data, and no Sync is heard before its end */
+            lease_break(lease, "client disconnected with query in progress");
+            return RELAY_GONE;
+        }
         begin_copy_in(lease);
         return act;
     default: /* rows, copy data, notices, notifications, function results, descriptions of parameters */
