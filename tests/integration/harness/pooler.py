@@ -141,6 +141,8 @@ class Pooler:
             self.process.kill()
             self.process.wait(10)
             self.process = None
+        for pid in system.processes_of(self.binary):
+            os.kill(pid, signal.SIGKILL)  # daemons, which are nobody's children
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def log(self):
