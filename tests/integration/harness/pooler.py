@@ -201,7 +201,7 @@ class Pooler:
         """The sum of a metric over all its labels."""
         text = self.http("/metrics")[1]
         found = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)", text, re.M)
-        assert found, f"no metric {name}"
+        assert found or f"# TYPE {name} " in text, f"no metric {name}"
         return sum(float(value) for value in found)
 
     def hits(self):
