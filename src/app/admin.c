@@ -165,7 +165,8 @@ static void add_server(struct admin_snapshot *snapshot, const struct gather *gat
                    gather->now_us - server->idle_since_us > part->settings.server_check_delay_us;
     row->state = is_used ? "used" : server->state == SERVER_CONNECTING ? "login" : server_state_name(server->state);
     row->addr = snapshot_text(snapshot, text);
-    row->port = part->database->hosts[server->host].port;
+    if ((size_t)server->host < part->database->host_count) /* fewer hosts, perhaps, since a reload */
+        row->port = part->database->hosts[server->host].port;
     row->local_addr = snapshot_text(snapshot, local_text);
     row->local_port = address_port(&local);
     row->connect_wall_us = gather->wall_us - (gather->now_us - server->connect_time_us);

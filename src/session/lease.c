@@ -91,10 +91,12 @@ void lease_end(struct lease *lease)
     buf_free(&lease->greeting);
     buf_free(&lease->refusal);
     buf_free(&lease->cleanup);
+    conn_set_reading(lease->server->conn, true); /* may have stopped for a slow client, who now has to wait for nobody */
     lease->server = NULL;
     lease->client = NULL;
     if (client != NULL) {
         client->lease = NULL;
+        conn_set_reading(client->conn, true);
         if (!client->is_ending && client->state == CLIENT_LEASED)
             client_set_state(client, CLIENT_IDLE);
     }
@@ -196,6 +198,26 @@ bool lease_prepare(struct lease *lease, bool must_be_alone)
     if (must_be_alone)
         outbox_flush(lease->session->outbox);
     return !must_be_alone;
+}
+
+bool lease_reset(struct lease *lease)
+{
+    struct server *server = lease->server;
+    struct outbox *outbox = lease->session->outbox;
+    struct profile *empty = profile_empty(lease->session->shared->profiles);
+    if (server->profile == empty) {
+        profile_unref(empty);
+        return true;
+    }
+    set_server_profile(server, empty);
+    if (server->statements != NULL)
+        statement_set_clear(server->statements);
+    if (server->unnamed != NULL)
+        statement_unref(server->unnamed);
+    server->unnamed = NULL;
+    encode_query(outbox_make(outbox, server->conn), slice_str(DISCARD));
+    outbox_made(outbox);
+    return lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW});
 }
 
 void lease_settle(struct lease *lease, bool is_committed)
@@ -516,6 +538,7 @@ void lease_abandon(struct lease *lease, const char *reason)
     client->lease = NULL;
     lease->client = NULL;
     lease->purpose = LEASE_ORPHAN;
+    conn_set_reading(server->conn, true);
     lease->is_holding = false;
     if (lease->is_batch_open) { /* what the client began without Sync must end */
         static const uint8_t sync[] = {MSG_SYNC, 0, 0, 0, 4};

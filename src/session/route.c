@@ -782,6 +782,12 @@ static size_t take_stream(struct client *client, struct slice rest)
     if (client->lease != NULL && !client->is_skipping)
         pass(client, slice_make(rest.data, here));
     client->stream_left -= here;
+    /* The answer may have come before the end of the message, as to a COPY that failed. */
+    if (client->stream_left == 0 && client->lease != NULL && owed_is_empty(&client->lease->owed)) {
+        outbox_flush(outbox_of(client));
+        if (lease_try_release(client->lease))
+            lease_ended_for(client);
+    }
     return here;
 }
 

@@ -70,6 +70,7 @@ void session_worker_end(struct session_worker *session)
     }
     close_servers(session);
     session_leave(session);
+    conn_end_lingering(session->worker);
 }
 
 void session_worker_free(struct session_worker *session)
