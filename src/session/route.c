@@ -116,6 +116,14 @@ static bool renames(const struct lease *lease)
     return part->settings.mode != POOL_MODE_SESSION && config_settings(part->config)->max_prepared_statements > 0;
 }
 
+static void set_unnamed(struct statement **slot, struct statement *statement)
+{
+    struct statement *old = *slot;
+    *slot = statement != NULL ? statement_ref(statement) : NULL;
+    if (old != NULL)
+        statement_unref(old);
+}
+
 /* ---- simple queries ---------------------------------------------------------------------------------------------------- */
 
 static void answer_here(struct client *client, const struct sql_class *class, const struct transaction_decision *decision)
@@ -197,6 +205,8 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     if (!is_sent)
         pass(client, whole);
     client->stream_left = frame->total - whole.len;
+    lease_forget_unnamed(lease->server); /* a simple query is the end of it */
+    set_unnamed(&client->unnamed, NULL);
     lease->is_holding = lease->profile_owed > 0;
     return ROUTE_DONE;
 }
@@ -280,14 +290,6 @@ bool route_ensure_statement(struct lease *lease, struct statement *statement)
         return true;
     return send_parse(lease, statement,
                       (struct owed){.kind = OWED_PARSE, .flags = OWED_SWALLOW, .statement = statement_ref(statement)});
-}
-
-static void set_unnamed(struct statement **slot, struct statement *statement)
-{
-    struct statement *old = *slot;
-    *slot = statement != NULL ? statement_ref(statement) : NULL;
-    if (old != NULL)
-        statement_unref(old);
 }
 
 void route_set_unnamed(struct client *client, struct statement *statement)
