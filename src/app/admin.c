@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "app.h"
+#include "weir/cache/cache.h"
 #include "weir/pool/cancel.h"
+#include "weir/session/cached.h"
 #include "weir/pool/server.h"
 #include "weir/session/client.h"
 #include "weir/util/clock.h"
@@ -20,6 +22,7 @@ struct gather {
     admin_gathered_fn *done;
     void *done_arg;
     uint64_t now_us, wall_us;
+    _Atomic bool is_redis_down; /* some worker's connection does not answer */
     struct admin_snapshot *snapshots[];
 };
 
@@ -62,6 +65,7 @@ static void add_pool(struct admin_snapshot *snapshot, const struct gather *gathe
     if (row == NULL)
         return;
     const struct config_user *user = config_user_find(part->config, part->pool->user->name);
+    char text[200];
     row->database = snapshot_text(snapshot, part->pool->database->name);
     row->user = snapshot_text(snapshot, part->pool->user->name);
     add_counts(row, part, gather->now_us);
@@ -69,6 +73,7 @@ static void add_pool(struct admin_snapshot *snapshot, const struct gather *gathe
     row->pool_mode = pool_mode_name(part->settings.mode);
     row->load_balance_hosts = load_balance_name(part->database->load_balance_hosts);
     row->cache_mode = cache_mode_name(config_cache_mode(part->config, part->database, user));
+    row->cache_state = snapshot_text(snapshot, cached_state(part, text, sizeof(text)));
     counters_collect(&row->counters, &part->counters);
     if (gather->parts & SNAPSHOT_LEDGERS) {
         struct ledger *ledger = snapshot_add_ledger(snapshot, row);
@@ -246,6 +251,8 @@ static void visit(struct session_worker *session, void *arg)
         row->clients = (int)session->clients.count;
         row->cpu_us = clock_thread_cpu_us();
     }
+    if (session->cache != NULL && !cache_worker_redis_is_up(session->cache))
+        atomic_store(&gather->is_redis_down, true);
     gather->snapshots[index] = snapshot;
 }
 
@@ -274,6 +281,28 @@ static void add_shared(struct app *app, struct admin_snapshot *snapshot, unsigne
     }
 }
 
+static void add_store(struct app *app, struct admin_snapshot *snapshot, const struct gather *gather)
+{
+    struct show_store *row = snapshot_store(snapshot);
+    if (row == NULL)
+        return;
+    const struct config_settings *settings = config_settings(app->config);
+    row->redis = "off";
+    row->memory_limit_bytes = settings->cache_memory_bytes;
+    if (app->shared.cache == NULL)
+        return;
+    struct cache_stats stats;
+    cache_stats(app->shared.cache, &stats);
+    if (settings->cache_redis[0] != '\0')
+        row->redis = atomic_load(&gather->is_redis_down) ? "bypassed" : "up";
+    row->memory_used_bytes = stats.bytes;
+    row->entries = stats.entries;
+    row->evictions = stats.evictions;
+    row->redis_requests = stats.redis_hits + stats.redis_misses + stats.redis_timeouts + stats.redis_errors;
+    row->redis_errors = stats.redis_errors;
+    row->redis_timeouts = stats.redis_timeouts;
+}
+
 static void gathered(struct app *app, void *arg, bool is_complete)
 {
     struct gather *gather = arg;
@@ -286,6 +315,8 @@ static void gathered(struct app *app, void *arg, bool is_complete)
     }
     if (all != NULL)
         add_shared(app, all, gather->parts);
+    if (all != NULL && gather->parts & SNAPSHOT_POOLS)
+        add_store(app, all, gather);
     gather->done(gather->done_arg, all);
     free(gather);
 }

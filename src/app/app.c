@@ -9,6 +9,7 @@
 
 #include <event2/event.h>
 
+#include "weir/cache/cache.h"
 #include "weir/util/clock.h"
 #include "weir/util/log.h"
 
@@ -127,7 +128,7 @@ static bool watch_signals(struct app *app)
 
 /* ---- putting together ----------------------------------------------------------------------------------------------------- */
 
-static bool make_workers(struct app *app)
+static bool make_workers(struct app *app, struct error *error)
 {
     int count = config_settings(app->config)->workers;
     app->control = worker_new(-1);
@@ -140,6 +141,8 @@ static bool make_workers(struct app *app)
         app->shared.statements == NULL || app->shared.registry == NULL)
         return false;
     registry_set_quiet_hook(app->shared.registry, app_quiet_hook, app);
+    if (!app_make_cache(app, error))
+        return false;
     for (int i = 0; i < count; i++) {
         app->workers[i] = worker_new(i);
         if (app->workers[i] == NULL)
@@ -180,9 +183,11 @@ static bool build(struct app *app, struct error *error)
     if (error->message[0] != '\0')
         return false;
     app->shared.console = (struct session_console){app_console_execute, app};
-    if (!make_workers(app))
-        return error_set(error, "out of memory or descriptors while starting %d workers", settings->workers);
-    if (!app_open_listeners(app, error) || !app_start_admin(app, error))
+    app->shared.user_seen = (struct session_user_seen){app_user_seen, app};
+    error_set(error, "out of memory or descriptors while starting %d workers", settings->workers);
+    if (!make_workers(app, error))
+        return false;
+    if (!app_open_listeners(app, error) || !app_start_admin(app, error) || !app_watch_databases(app, error))
         return false;
     if (!watch_signals(app) || !start_workers(app))
         return error_set(error, "cannot start threads");
@@ -242,21 +247,27 @@ void app_free(struct app *app)
     app_close_listeners(app);
     app_stop_admin(app);
     for (int i = 0; i < app->shared.worker_count; i++)
-        session_worker_free(app->shared.workers[i]);
+        session_worker_end(app->shared.workers[i]);
+    app_free_cache(app);
     for (int i = 0; i < app->worker_count; i++)
         worker_free(app->workers[i]);
+    for (int i = 0; i < app->shared.worker_count; i++)
+        session_worker_free(app->shared.workers[i]);
     for (size_t i = 0; i < sizeof(app->signals) / sizeof(app->signals[0]); i++)
         if (app->signals[i] != NULL)
             event_free(app->signals[i]);
     struct list_node *node;
     while ((node = list_pop_front(&app->waits)) != NULL)
         free(list_entry(node, struct app_wait, node));
-    worker_free(app->control);
     registry_free(app->shared.registry);
+    worker_free(app->control);
+    if (app->shared.cache != NULL)
+        cache_free(app->shared.cache);
     if (app->shared.statements != NULL)
         statement_table_free(app->shared.statements);
     if (app->shared.profiles != NULL)
         profile_table_free(app->shared.profiles);
+    free(app->first_user);
     free(app->shared.workers);
     free(app->workers);
     userlist_unref(app->users);

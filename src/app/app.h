@@ -48,6 +48,8 @@ struct app {
     _Atomic bool is_check_posted;
     struct mail check_mail;
     char *pidfile;
+    struct list watched; /* databases that the cache knows (caching.c) */
+    char *first_user;    /* whose rights the control connections have where nothing else is said */
 };
 
 /*
@@ -81,6 +83,13 @@ bool app_set(struct app *app, const char *key, const char *value, admin_done_fn 
 bool app_start_admin(struct app *app, struct error *error);
 void app_stop_admin(struct app *app);
 void app_console_execute(void *context, const struct session_console_query *query);
+
+/* caching.c */
+bool app_make_cache(struct app *app, struct error *error);
+bool app_watch_databases(struct app *app, struct error *error);
+void app_free_cache(struct app *app);
+/* A user has logged in to a database; any worker's thread. */
+void app_user_seen(void *context, const char *user);
 
 /* command.c */
 void app_command(void *arg, const struct admin_command *command, admin_done_fn *done, void *done_arg);

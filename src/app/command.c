@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "app.h"
+#include "weir/cache/cache.h"
 #include "weir/util/log.h"
 
 struct task {
@@ -266,8 +267,11 @@ void app_command(void *arg, const struct admin_command *command, admin_done_fn *
                                                                          : APP_WAIT_CLIENTS);
         return;
     case ADMIN_CACHE_FLUSH:
-        error_set_state(&error, "0A000", "there is no cache");
-        done(done_arg, &error);
+        if (app->shared.cache == NULL)
+            error_set_state(&error, "0A000", "there is no cache");
+        else
+            cache_clear(app->shared.cache);
+        done(done_arg, app->shared.cache == NULL ? &error : NULL);
         return;
     default:
         start_round(app, command, done, done_arg);

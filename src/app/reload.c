@@ -98,6 +98,9 @@ static bool spread(struct app *app, struct config *config, struct userlist *user
     userlist_unref(app->users);
     app->config = config;
     app->users = users;
+    struct error error = ERROR_INIT;
+    if (!app_watch_databases(app, &error))
+        log_warning("%s", error.message);
     app_round(app, visit, finish, reload);
     return true;
 }

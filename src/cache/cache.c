@@ -107,7 +107,8 @@ const char *cache_baseline_query(void)
            "AND s.name <> 'application_name')), "
            "pg_catalog.md5((SELECT pg_catalog.string_agg(r.setdatabase || ':' || r.setrole || ':' || "
            "pg_catalog.array_to_string(r.setconfig, ','), ';' ORDER BY r.setdatabase, r.setrole) "
-           "FROM pg_catalog.pg_db_role_setting r))), pg_catalog.current_setting('search_path') "
+           "FROM pg_catalog.pg_db_role_setting r))), pg_catalog.current_setting('search_path'), "
+           "pg_catalog.current_setting('default_transaction_isolation') "
            "FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 }
 
@@ -162,6 +163,11 @@ void cache_worker_stop(struct cache_worker *w)
 {
     store_redis_free(w->redis);
     w->redis = NULL;
+}
+
+bool cache_worker_redis_is_up(const struct cache_worker *w)
+{
+    return w->redis == NULL || store_redis_is_up(w->redis);
 }
 
 void cache_worker_free(struct cache_worker *w)

@@ -20,7 +20,7 @@
 
 static enum cache_reason judge_asker(const struct cache_request *r)
 {
-    if (r->mode == CACHE_MODE_OFF || (r->mode == CACHE_MODE_TTL && r->ttl_us == 0))
+    if (r->mode == CACHE_OFF || (r->mode == CACHE_TTL && r->ttl_us == 0))
         return CACHE_REASON_OFF;
     if ((r->flags & CACHE_HINT_OFF) != 0)
         return CACHE_REASON_HINT;
@@ -40,7 +40,7 @@ static enum cache_reason judge_database(const struct cache_request *r)
     const struct cache_database *d = r->scope->database;
     if (!database_is_believed(d, r->now_us))
         return CACHE_REASON_NOT_READY;
-    if (r->mode == CACHE_MODE_EXACT && !atomic_load_explicit(&d->is_exact_allowed, memory_order_relaxed))
+    if (r->mode == CACHE_EXACT && !atomic_load_explicit(&d->is_exact_allowed, memory_order_relaxed))
         return CACHE_REASON_NOT_EXACT;
     return CACHE_REASON_NONE;
 }

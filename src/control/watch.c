@@ -15,33 +15,22 @@
 
 #include <libpq-fe.h>
 
+#include "weir/control/backends.h"
 #include "weir/control/catalog.h"
 #include "weir/control/catalog_load.h"
 #include "weir/control/control.h"
 #include "weir/net/loop.h"
-#include "weir/util/buf.h"
 #include "weir/util/clock.h"
-#include "weir/util/list.h"
 #include "weir/util/log.h"
 
 enum {
     INTERVAL_US = 1000000,
     AGAIN_US = 200000,   /* between looks for a primary, or for older transactions */
     LOOK_GAP_US = 50000, /* between two looks that were asked for */
-    AWAIT_US = 200000,   /* between looks for backends */
     LOOK_SHARE = 20,     /* a look may take this part of the time */
 };
 
 enum step { STEP_DOWN, STEP_FACTS, STEP_QUIET, STEP_LOOK, STEP_LOAD, STEP_READY };
-
-struct awaited {
-    struct list_node node;
-    uint32_t pid;
-    bool is_asked;  /* about, in the question under way */
-    char start[40]; /* of the backend as first seen; "" before, or where it may not be seen */
-    void (*gone)(void *context);
-    void *context;
-};
 
 struct watch {
     char name[128]; /* for the log: "shop@db1" */
@@ -50,10 +39,9 @@ struct watch {
     struct watch_events events;
     struct watch_options options;
     enum step step;
-    struct timer timer;       /* the next step */
-    struct timer await_timer; /* the next look for backends */
-    bool is_asking;           /* a question of the chain is under way */
-    bool is_invalid;          /* asked to look again */
+    struct timer timer; /* the next step */
+    bool is_asking;     /* a question of the chain is under way */
+    bool is_invalid;    /* asked to look again */
     bool is_down_logged;
     char reason[160];
     struct catalog_facts facts;
@@ -66,8 +54,7 @@ struct watch {
     struct catalog *catalog;
     struct catalog_builder *builder;
     size_t load_step;
-    struct list awaited;
-    bool is_awaiting; /* a question about backends is under way */
+    struct backends *backends;
 };
 
 static void on_timer(struct timer *timer);
@@ -428,80 +415,10 @@ static void on_timer(struct timer *timer)
     }
 }
 
-/* --- backends that must be gone --- */
-
-static void on_await_timer(struct timer *timer);
-
-static void settle(struct watch *w, struct awaited *a, const PGresult *result)
-{
-    const char *start = NULL;
-    for (int row = 0; row < PQntuples(result); row++)
-        if ((uint32_t)strtoul(PQgetvalue(result, row, 0), NULL, 10) == a->pid)
-            start = PQgetvalue(result, row, 1);
-    bool is_same = start != NULL && (a->start[0] == '\0' || start[0] == '\0' || strcmp(a->start, start) == 0);
-    if (is_same) {
-        snprintf(a->start, sizeof(a->start), "%s", start);
-        return;
-    }
-    list_remove(&w->awaited, &a->node);
-    a->gone(a->context);
-    free(a);
-}
-
-static void on_backends(void *context, const struct pg_result *result, const char *error)
-{
-    struct watch *w = context;
-    (void)error;
-    w->is_awaiting = false;
-    if (result != NULL) {
-        list_for_each(&w->awaited, node)
-        {
-            struct awaited *a = list_entry(node, struct awaited, node);
-            if (a->is_asked)
-                settle(w, a, result);
-        }
-    }
-    if (!list_is_empty(&w->awaited))
-        timer_start(w->loop, &w->await_timer, AWAIT_US, on_await_timer);
-}
-
-static void on_await_timer(struct timer *timer)
-{
-    struct watch *w = list_entry(timer, struct watch, await_timer);
-    if (list_is_empty(&w->awaited) || w->is_awaiting)
-        return;
-    struct buf pids = BUF_INIT;
-    buf_append_str(&pids, "{");
-    list_for_each(&w->awaited, node)
-    {
-        struct awaited *a = list_entry(node, struct awaited, node);
-        buf_printf(&pids, "%s%u", pids.len > 1 ? "," : "", a->pid);
-        a->is_asked = true;
-    }
-    buf_append_str(&pids, "}");
-    const char *parameter = buf_text(&pids);
-    if (parameter != NULL)
-        w->is_awaiting =
-            control_query(w->control,
-                          "SELECT pid, backend_start::pg_catalog.text FROM pg_catalog.pg_stat_activity "
-                          "WHERE pid = ANY ($1::pg_catalog.int4[])",
-                          &parameter, 1, on_backends, w);
-    buf_free(&pids);
-    if (!w->is_awaiting)
-        timer_start(w->loop, &w->await_timer, AWAIT_US, on_await_timer);
-}
-
 void watch_await_backend(struct watch *w, uint32_t pid, void (*gone)(void *context), void *context)
 {
-    struct awaited *a = calloc(1, sizeof(*a));
-    if (a == NULL) {
+    if (!backends_await(w->backends, pid, gone, context))
         log_write(LOG_LEVEL_ERROR, w->name, "out of memory: a write of unknown outcome stays marked");
-        return;
-    }
-    *a = (struct awaited){.pid = pid, .gone = gone, .context = context};
-    list_push_back(&w->awaited, &a->node);
-    if (!w->is_awaiting && !timer_is_running(&w->await_timer))
-        timer_start(w->loop, &w->await_timer, 1, on_await_timer);
 }
 
 /* --- life --- */
@@ -525,12 +442,13 @@ struct watch *watch_new(struct loop *loop, const struct control_options *connect
     w->options = *options;
     if (w->options.interval_us == 0)
         w->options.interval_us = INTERVAL_US;
-    list_init(&w->awaited);
     set_reason(w, "the control connection is not up yet");
     snprintf(w->name, sizeof(w->name), "%s@%s", option(connection, "dbname"), option(connection, "host"));
     const struct control_events control_events = {.up = on_up, .down = on_down, .context = w};
     w->control = control_new(loop, connection, &control_events);
-    if (w->control == NULL) {
+    w->backends = w->control != NULL ? backends_new(loop, w->control) : NULL;
+    if (w->backends == NULL) {
+        control_free(w->control);
         free(w);
         return NULL;
     }
@@ -545,9 +463,7 @@ void watch_free(struct watch *w)
     timer_stop(&w->timer);
     control_free(w->control); /* answers what is under way */
     timer_stop(&w->timer);
-    timer_stop(&w->await_timer);
-    for (struct list_node *node; (node = list_pop_front(&w->awaited)) != NULL;)
-        free(list_entry(node, struct awaited, node));
+    backends_free(w->backends);
     abandon_load(w);
     catalog_unref(w->catalog);
     free(w->older);

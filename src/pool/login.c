@@ -249,7 +249,7 @@ static enum login_result advance(struct server *server)
     if (login->stage == STAGE_CONNECT_QUERY) {
         login->stage = STAGE_BASELINE;
         const char *query = registry_baseline_query(part->pool->registry);
-        if (part->settings.wants_baseline && query != NULL) {
+        if (part->context != NULL && query != NULL) {
             send_query(server, query);
             return LOGIN_MORE;
         }
@@ -259,15 +259,16 @@ static enum login_result advance(struct server *server)
 
 static void keep_baseline(struct server *server, struct slice body)
 {
-    struct slice cursor, fingerprint, search_path;
+    struct slice cursor, fingerprint, search_path, isolation;
     uint16_t columns;
     if (server->login->stage != STAGE_BASELINE || server->baseline != NULL ||
-        !decode_row_start(body, &cursor, &columns) || columns != 2 || !decode_row_column(&cursor, &fingerprint) ||
-        !decode_row_column(&cursor, &search_path))
+        !decode_row_start(body, &cursor, &columns) || columns != 3 || !decode_row_column(&cursor, &fingerprint) ||
+        !decode_row_column(&cursor, &search_path) || !decode_row_column(&cursor, &isolation))
         return;
     struct server_baseline *baseline = malloc(sizeof(*baseline) + fingerprint.len + search_path.len);
     if (baseline == NULL)
         return; /* without a baseline nothing is cached from this server */
+    baseline->is_read_committed = slice_equal_str(isolation, "read committed");
     baseline->fingerprint_len = fingerprint.len;
     baseline->search_path_len = search_path.len;
     memcpy(baseline->bytes, fingerprint.data, fingerprint.len);

@@ -59,10 +59,16 @@ struct pool *pool_new(struct registry *registry, struct registry_database *datab
     return pool;
 }
 
+static const struct server_events *events_of(const struct pool_part *part)
+{
+    return registry_events(part->pool->registry);
+}
+
 static void free_part(struct pool_part *part)
 {
     if (part == NULL)
         return;
+    events_of(part)->part_free(part);
     ledger_free(&part->ledger);
     config_unref(part->config);
     free(part);
@@ -85,11 +91,6 @@ void pool_free(struct pool *pool)
 static struct pool_part *part_at(const struct pool *pool, int index)
 {
     return __atomic_load_n(&pool->parts[index], __ATOMIC_ACQUIRE);
-}
-
-static const struct server_events *events_of(const struct pool_part *part)
-{
-    return registry_events(part->pool->registry);
 }
 
 static void resolve_settings(struct pool_part *part)
@@ -116,7 +117,6 @@ static void resolve_settings(struct pool_part *part)
         .reset_always = s->server_reset_query_always != 0,
         .is_round_robin = s->server_round_robin != 0,
         .fast_close = s->server_fast_close != 0,
-        .wants_baseline = config_cache_mode(config, database, user) != CACHE_OFF,
         .mode = config_pool_mode(config, database, user),
         .socket_options = {.keepalive = s->tcp_keepalive != 0, .keepidle = s->tcp_keepidle,
                            .keepintvl = s->tcp_keepintvl, .keepcnt = s->tcp_keepcnt,

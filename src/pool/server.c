@@ -292,10 +292,12 @@ static void on_closed(void *owner, int error)
     case SERVER_LEASED:
         counter_bump(&part->counters.server_lost);
         registry_events(part->pool->registry)->on_lost(server->owner, server, "server conn crashed?");
+        registry_events(part->pool->registry)->on_crashed(server);
         server_close(server, "server conn crashed?");
         break;
     default:
         counter_bump(&part->counters.server_lost);
+        registry_events(part->pool->registry)->on_crashed(server);
         server_close(server, "server conn crashed?");
     }
     pool_serve(part);

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "weir/cache/cache.h"
+#include "weir/session/cached.h"
 #include "weir/session/outbox.h"
 #include "weir/util/clock.h"
 #include "weir/wire/decode.h"
@@ -151,6 +153,7 @@ void client_close(struct client *client, const char *reason)
     timer_stop(&client->timer);
     if (client->waiter.part != NULL)
         pool_stop_waiting(&client->waiter);
+    cached_forget(client);
     if (client->lease != NULL)
         lease_abandon(client->lease, reason);
     if (client->hh.tbl != NULL)
@@ -174,6 +177,8 @@ static void destroy(struct client *client)
     statement_map_clear(&client->prepared);
     if (client->unnamed != NULL)
         statement_unref(client->unnamed);
+    if (client->scope != NULL)
+        cache_scope_unref(client->scope);
     free(client);
 }
 
@@ -331,7 +336,9 @@ void client_configure(struct client *client)
     const struct pool_part *part = client->part;
     const struct config_user *user = config_user_find(part->config, client->user->name);
     enum defer_begin defer = config_defer_begin(part->config, part->database);
-    bool is_cached = config_cache_mode(part->config, part->database, user) != CACHE_OFF;
+    enum cache_mode mode = config_cache_mode(part->config, part->database, user);
+    bool is_cached = mode != CACHE_OFF && client->session->cache != NULL;
+    client->cache_mode = (uint8_t)(is_cached ? mode : CACHE_OFF);
     client->may_defer = part->settings.mode == POOL_MODE_TRANSACTION &&
                         (defer == DEFER_BEGIN_ON || (defer == DEFER_BEGIN_AUTO && is_cached));
 }

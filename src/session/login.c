@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "weir/auth/md5.h"
+#include "weir/session/cached.h"
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
 #include "weir/util/clock.h"
@@ -249,7 +250,13 @@ static bool join_pool(struct client *client)
         pool_set_credential(pool, login->credential);
     else if (session->users != NULL && userlist_find(session->users, slice_str(pool_user)) != NULL)
         pool_set_credential(pool, userlist_find(session->users, slice_str(pool_user)));
+    if (session->cache != NULL && !session->has_seen_user) {
+        session->has_seen_user = true;
+        session->shared->user_seen.fn(session->shared->user_seen.context, pool_user);
+    }
     client->part = part;
+    if (part->context == NULL)
+        cached_part_configure(part);
     list_push_back(&part->clients, &client->pool_node);
     return true;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "weir/pool/cancel.h"
+#include "weir/session/cached.h"
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
 #include "weir/util/clock.h"
@@ -116,6 +117,14 @@ static bool renames(const struct lease *lease)
     return part->settings.mode != POOL_MODE_SESSION && config_settings(part->config)->max_prepared_statements > 0;
 }
 
+static void set_unnamed(struct statement **slot, struct statement *statement)
+{
+    struct statement *old = *slot;
+    *slot = statement != NULL ? statement_ref(statement) : NULL;
+    if (old != NULL)
+        statement_unref(old);
+}
+
 /* ---- simple queries ---------------------------------------------------------------------------------------------------- */
 
 static void answer_here(struct client *client, const struct sql_class *class, const struct transaction_decision *decision)
@@ -188,12 +197,17 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     bool is_sent;
     if ((transaction_is_held(&client->tx) && !flush_begin(lease)) || !send_deallocate(lease, class, &is_sent))
         return ROUTE_ENDED;
+    if (!cached_sending(lease, class))
+        return ROUTE_ENDED;
     transaction_sending(&client->tx, class, false);
-    if (!lease_owe(lease, (struct owed){.kind = OWED_QUERY, .class = sql_class_ref(class)}))
+    uint8_t flags = cached_begin_fill(lease, false);
+    if (!lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = flags, .class = sql_class_ref(class)}))
         return ROUTE_ENDED;
     if (!is_sent)
         pass(client, whole);
     client->stream_left = frame->total - whole.len;
+    lease_forget_unnamed(lease->server); /* a simple query is the end of it */
+    set_unnamed(&client->unnamed, NULL);
     lease->is_holding = lease->profile_owed > 0;
     return ROUTE_DONE;
 }
@@ -209,7 +223,10 @@ static enum route_step on_query(struct client *client, const struct frame *frame
     if (is_refused(client, true))
         return ROUTE_DONE;
     struct memo *memo = client->session->memo;
-    struct sql_class *class = is_whole ? memo_classify(memo, text, client_is_readable(client)).class : sql_class_unparsable();
+    struct memo_answer answer = {.class = sql_class_unparsable()};
+    if (is_whole)
+        answer = memo_classify(memo, text, client_is_readable(client));
+    struct sql_class *class = answer.class;
     if (is_refused_by_mode(client, class))
         return fail(client, "0A000", "transaction blocks not allowed in statement pooling mode");
     struct transaction_decision decision = transaction_decide(&client->tx, class, client->may_defer);
@@ -217,6 +234,11 @@ static enum route_step on_query(struct client *client, const struct frame *frame
         answer_here(client, class, &decision);
         return ROUTE_DONE;
     }
+    enum cached_step step = is_whole && client->cache_mode != CACHE_OFF
+                                ? cached_query(client, class, answer.text_flags, text)
+                                : CACHED_RELAY;
+    if (step != CACHED_RELAY)
+        return step == CACHED_ANSWERED ? ROUTE_DONE : ROUTE_WAIT;
     return send_query(client, class, frame, whole);
 }
 
@@ -271,12 +293,9 @@ bool route_ensure_statement(struct lease *lease, struct statement *statement)
                       (struct owed){.kind = OWED_PARSE, .flags = OWED_SWALLOW, .statement = statement_ref(statement)});
 }
 
-static void set_unnamed(struct statement **slot, struct statement *statement)
+void route_set_unnamed(struct client *client, struct statement *statement)
 {
-    struct statement *old = *slot;
-    *slot = statement != NULL ? statement_ref(statement) : NULL;
-    if (old != NULL)
-        statement_unref(old);
+    set_unnamed(&client->unnamed, statement);
 }
 
 /* The server's unnamed statement is to be this client's: another one may have used it in between. */
@@ -311,7 +330,7 @@ static bool is_first_alone(const struct client *client, const struct sql_class *
     return client->lease == NULL || !client->lease->is_prepared ? must_be_alone(client, class) : false;
 }
 
-static struct statement *intern(struct client *client, const struct parse_view *view)
+struct statement *route_intern(struct client *client, const struct parse_view *view)
 {
     struct memo_answer answer = memo_classify(client->session->memo, view->text, client_is_readable(client));
     uint32_t types[64], *all = types;
@@ -420,7 +439,7 @@ static enum route_step on_parse(struct client *client, const struct frame *frame
         return fail(client, "08P01", "invalid message format");
     if (is_refused(client, false) || pass_skipped(client, whole))
         return ROUTE_DONE;
-    struct statement *statement = intern(client, &view);
+    struct statement *statement = route_intern(client, &view);
     if (statement == NULL)
         return fail(client, "53200", "out of memory");
     enum route_step step = ROUTE_WAIT;
@@ -557,7 +576,7 @@ static enum route_step on_describe(struct client *client, const struct frame *fr
         encode_target(outbox_make(outbox_of(client), lease->server->conn), MSG_DESCRIBE, 'S', name);
         outbox_made(outbox_of(client));
     }
-    struct owed entry = {.kind = OWED_DESCRIBE};
+    struct owed entry = {.kind = OWED_DESCRIBE, .flags = cached_begin_fill(lease, view.kind == 'S')};
     if (statement != NULL && view.name.len > 0)
         entry.statement = statement_ref(statement);
     return lease_owe(lease, entry) ? ROUTE_DONE : ROUTE_ENDED;
@@ -574,9 +593,11 @@ static enum route_step on_execute(struct client *client, const struct frame *fra
         return step;
     struct statement *statement = lease_portal_get(lease, view.portal);
     struct sql_class *class = statement != NULL ? statement->class : sql_class_unparsable();
+    if (!cached_sending(lease, class))
+        return ROUTE_ENDED;
     transaction_sending(&client->tx, class, false);
     pass(client, whole);
-    struct owed entry = {.kind = OWED_EXECUTE, .class = sql_class_ref(class)};
+    struct owed entry = {.kind = OWED_EXECUTE, .flags = cached_begin_fill(lease, false), .class = sql_class_ref(class)};
     if (statement != NULL)
         entry.statement = statement_ref(statement);
     return lease_owe(lease, entry) ? ROUTE_DONE : ROUTE_ENDED;
@@ -615,6 +636,7 @@ static enum route_step on_close(struct client *client, const struct frame *frame
 static enum route_step on_flush(struct client *client, const struct frame *frame, struct slice whole)
 {
     (void)frame;
+    client->is_batch_relayed = false;
     if (client->lease != NULL)
         pass(client, whole);
     return ROUTE_DONE;
@@ -645,6 +667,7 @@ static enum route_step on_sync(struct client *client, const struct frame *frame,
 {
     (void)frame;
     struct lease *lease = client->lease;
+    client->is_batch_relayed = false;
     if (lease == NULL || (client->is_skipping && !lease->is_batch_open))
         return sync_here(client);
     if (is_inside_copy(lease)) {
@@ -673,6 +696,8 @@ static enum route_step on_function_call(struct client *client, const struct fram
     if (transaction_is_held(&client->tx) && !flush_begin(lease))
         return ROUTE_ENDED;
     if (!lease->is_skipping) {
+        if (!cached_sending(lease, NULL))
+            return ROUTE_ENDED;
         transaction_sending(&client->tx, sql_class_unparsable(), false);
         pin_set(&client->pins, PIN_CODE);
         if (!lease_owe(lease, (struct owed){.kind = OWED_FUNCTION}))
@@ -772,11 +797,32 @@ static size_t take_stream(struct client *client, struct slice rest)
 static bool has_to_wait(const struct client *client)
 {
     const struct lease *lease = client->lease;
+    if (client->state == CLIENT_WAITING || cached_is_waiting(client))
+        return true;
     if (lease == NULL)
-        return client->state == CLIENT_WAITING;
+        return false;
     /* A cancel still on its way is for what has ended, not for what would come next. */
     return lease->is_holding || conn_is_congested(lease->server->conn) ||
            (owed_is_empty(&lease->owed) && cancel_is_pending(lease->server) && client->stream_left == 0);
+}
+
+/* A batch that the cache may answer as a whole. True when it is not for route_one (now); `here` bytes are dealt with. */
+static bool is_taken_by_cache(struct client *client, struct slice rest, size_t *here)
+{
+    uint8_t type = rest.data[0];
+    *here = 0;
+    if (client->cache_mode == CACHE_OFF || (type != MSG_PARSE && type != MSG_BIND && type != MSG_DESCRIBE))
+        return false;
+    switch (cached_batch(client, rest, here)) {
+    case CACHED_ANSWERED:
+        return true;
+    case CACHED_WAIT:
+        *here = 0;
+        return true;
+    case CACHED_RELAY:
+        break;
+    }
+    return false;
 }
 
 /* One message; the number of bytes dealt with, 0 when it has to wait. */
@@ -813,7 +859,11 @@ size_t route_data(struct client *client, struct slice data)
     struct session_worker *session = client->session;
     while (used < data.len && !client->is_ending && !has_to_wait(client)) {
         struct slice rest = slice_from(data, used);
-        size_t here = client->stream_left > 0 ? take_stream(client, rest) : route_one(client, rest);
+        size_t here;
+        if (client->stream_left > 0)
+            here = take_stream(client, rest);
+        else if (!is_taken_by_cache(client, rest, &here))
+            here = route_one(client, rest);
         if (here == 0)
             break;
         used += here;

@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "weir/cache/cache.h"
 #include "weir/pool/cancel.h"
+#include "weir/session/cached.h"
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
 #include "weir/util/clock.h"
@@ -31,7 +33,9 @@ struct session_worker *session_worker_new(struct session_shared *shared, struct 
     list_init(&session->clients);
     list_init(&session->dead_clients);
     list_init(&session->dead_leases);
-    if (session->memo == NULL || session->outbox == NULL) {
+    if (shared->cache != NULL)
+        session->cache = cache_worker_new(shared->cache, worker);
+    if (session->memo == NULL || session->outbox == NULL || (shared->cache != NULL && session->cache == NULL)) {
         session_worker_free(session);
         return NULL;
     }
@@ -53,10 +57,8 @@ static void close_servers(struct session_worker *session)
     }
 }
 
-void session_worker_free(struct session_worker *session)
+void session_worker_end(struct session_worker *session)
 {
-    if (session == NULL)
-        return;
     session_enter(session);
     session_kill(session, NULL, "server shutting down");
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
@@ -69,10 +71,17 @@ void session_worker_free(struct session_worker *session)
     close_servers(session);
     session_leave(session);
     conn_end_lingering(session->worker);
+}
+
+void session_worker_free(struct session_worker *session)
+{
+    if (session == NULL)
+        return;
     for (size_t i = 0; i < GREETINGS; i++) {
         profile_unref(session->greetings[i].profile);
         welcome_unref(session->greetings[i].welcome);
     }
+    cache_worker_free(session->cache);
     memo_free(session->memo);
     if (session->outbox != NULL)
         buf_free(&session->outbox->made);
@@ -152,6 +161,12 @@ static void server_reset(struct server *server)
     server_free_state(server);
     server->profile = profile_empty(session->shared->profiles);
     server->schema_epoch = atomic_load(&session->shared->schema_epoch);
+    cached_part_baseline(server->part, server->baseline);
+}
+
+static void server_crashed(struct server *server)
+{
+    cached_part_crashed(server->part);
 }
 
 static void granted(struct pool_waiter *waiter, struct server *server)
@@ -206,6 +221,8 @@ const struct server_events session_server_events = {
     .on_free = server_free_state,
     .on_cancelled = cancelled,
     .on_reset = server_reset,
+    .on_crashed = server_crashed,
+    .part_free = cached_part_free,
     .granted = granted,
     .failed = failed,
 };
@@ -221,8 +238,11 @@ struct cancel_mail {
 static void cancel_waiting(struct client *client)
 {
     /* Its query has not gone anywhere: it is the first thing in the kept input, and is answered here. */
-    pool_stop_waiting(&client->waiter);
-    client_set_state(client, CLIENT_IDLE);
+    if (client->state == CLIENT_WAITING) {
+        pool_stop_waiting(&client->waiter);
+        client_set_state(client, CLIENT_IDLE);
+    }
+    cached_forget(client);
     client->is_cancelled = true;
     conn_kick(client->conn);
 }
@@ -234,7 +254,7 @@ void session_cancel_key(struct session_worker *session, const uint8_t key[8])
     if (client == NULL)
         return;
     session_enter(session);
-    if (client->state == CLIENT_WAITING)
+    if (client->state == CLIENT_WAITING || cached_is_waiting(client))
         cancel_waiting(client);
     else if (client->lease != NULL && !owed_is_empty(&client->lease->owed))
         cancel_send(client->lease->server);
@@ -383,8 +403,10 @@ void session_configure(struct session_worker *session, struct config *config, st
     session->users = users != NULL ? userlist_ref(users) : NULL;
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
         struct pool_part *part = pool->parts[worker_index(session->worker)];
-        if (part != NULL)
-            pool_part_configure(part, config);
+        if (part == NULL)
+            continue;
+        pool_part_configure(part, config);
+        cached_part_configure(part);
     }
     end_clients(session, is_without_database, session->config, "3D000", "database removed");
     list_for_each(&session->clients, node)

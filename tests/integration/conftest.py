@@ -132,7 +132,7 @@ def cached(start, database):
 
     def begin(setup="", line=None, **options):
         database.execute(caching.ITEMS + setup, user="app")
-        pooler = start(database={"control_user": "postgres", **(line or {})}, **{**caching.OPTIONS, **options})
+        pooler = start(database={"control_user": "control", **(line or {})}, **{**caching.OPTIONS, **options})
         return caching.Cache(pooler, database)
 
     return begin

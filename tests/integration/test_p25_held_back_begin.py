@@ -53,7 +53,7 @@ SCRIPTS = {
 def deferring(start, database):
     database.execute("CREATE TABLE work (i int)", user="app")
     return start(default_pool_size=1, cache="exact", cache_writes="through_weir", defer_begin="on",
-                 database={"control_user": "postgres"})
+                 database={"control_user": "control"})
 
 
 @pytest.mark.parametrize("protocol", ["simple", "extended", "pipelined", "named"])
@@ -121,7 +121,7 @@ def test_p25_a_held_back_begin_is_a_transaction(deferring, database):
 
 def test_p25_idle_transaction_timeout_runs_from_begin(start, database):
     pooler = start(default_pool_size=1, cache="exact", cache_writes="through_weir", idle_transaction_timeout=1,
-                   database={"control_user": "postgres"})
+                   database={"control_user": "control"})
     client = pooler.wire()
     client.do("BEGIN")
     began = time.monotonic()

@@ -19,6 +19,7 @@
 
 #include "weir/cache/entry.h"
 #include "weir/cache/reason.h"
+#include "weir/config/settings.h"
 #include "weir/util/error.h"
 #include "weir/util/slice.h"
 
@@ -33,8 +34,6 @@ struct control_options;
 struct profile;
 struct sql_class;
 struct worker;
-
-enum cache_mode { CACHE_MODE_OFF, CACHE_MODE_TTL, CACHE_MODE_EXACT };
 
 /* --- process: control thread
  * -------------------------------------------------------------------------------------- */
@@ -98,6 +97,8 @@ struct cache_worker *cache_worker_new(struct cache *c, struct worker *worker);
  */
 void cache_worker_stop(struct cache_worker *w);
 void cache_worker_free(struct cache_worker *w);
+/* Whether Redis is connected and answers; true where none is configured. On its thread. */
+bool cache_worker_redis_is_up(const struct cache_worker *w);
 
 /* --- scope: who is asking, interned
  * ------------------------------------------------------------------------------- */
@@ -122,8 +123,8 @@ struct cache_scope *cache_scope_ref(struct cache_scope *s);
 void cache_scope_unref(struct cache_scope *s);
 
 /*
- * One statement that a new server connection runs after login and connect_query: one row of two texts, the
- * fingerprint (settings, session user, server and database identity) and search_path. A fill is only started
+ * One statement that a new server connection runs after login and connect_query: one row of three texts, the
+ * fingerprint (settings, session user, server and database identity), search_path and default_transaction_isolation. A fill is only started
  * on a server whose fingerprint is the scope's, and which is the one that the control connection is on.
  */
 const char *cache_baseline_query(void);

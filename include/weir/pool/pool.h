@@ -34,7 +34,6 @@ struct pool_settings {
     uint64_t server_connect_timeout_us, server_login_retry_us, server_check_delay_us;
     const char *reset_query, *check_query; /* "" for none */
     bool reset_always, is_round_robin, fast_close;
-    bool wants_baseline; /* the cache is on somewhere in this database */
     enum pool_mode mode;
     struct socket_options socket_options;
 };
@@ -61,6 +60,7 @@ struct pool_part {
     struct timer retry_timer, reserve_timer;
     int next_host;
     size_t promised; /* idle servers that are about to go to another worker */
+    void *context; /* session's, freed by server_events.part_free; while there is one, new servers are asked for their baseline */
     struct counters counters;
     struct ledger ledger;
     /* For the other parts: */

@@ -49,7 +49,7 @@ struct resolver *registry_resolver(const struct registry *registry);
 uint64_t registry_next_id(struct registry *registry);
 
 /*
- * A query that every new server connection runs after its login where the cache is on: one row of two texts (see struct
+ * A query that every new server connection runs after its login where the cache is on: one row of three texts (see struct
  * server_baseline). NULL for none; outlives the registry. Before the workers start.
  */
 void registry_set_baseline_query(struct registry *registry, const char *sql);

@@ -62,8 +62,9 @@ struct server {
     struct server_baseline *baseline;      /* what the baseline query said after login; NULL: not known */
 };
 
-/* Answer of the registry's baseline query: a fingerprint of everything a session starts with, and its search_path. */
+/* Answer of the registry's baseline query: a fingerprint of everything a session starts with, search_path, isolation. */
 struct server_baseline {
+    bool is_read_committed;
     size_t fingerprint_len, search_path_len;
     char bytes[]; /* the fingerprint, then the search_path */
 };
@@ -74,12 +75,16 @@ struct server_events {
     void (*on_drained)(void *owner, struct server *server);
     /* The connection has ended; the server is freed when this returns. `reason` is for people. */
     void (*on_lost)(void *owner, struct server *server, const char *reason);
+    /* A connection that had logged in has ended, and Weir did not end it. Leased ones get on_lost first. */
+    void (*on_crashed)(struct server *server);
     /* Releases what the owner's layer keeps in the server (profile, statements). Any state. */
     void (*on_free)(struct server *server);
     /* The last of its cancel requests has arrived, or failed. Leased servers only. */
     void (*on_cancelled)(void *owner, struct server *server);
     /* The reset query has run: profile, statements and the like are as after login. */
     void (*on_reset)(struct server *server);
+    /* Releases pool_part.context. */
+    void (*part_free)(struct pool_part *part);
     /* A waiter has got a server; or, for one who waits for a welcome, NULL. */
     void (*granted)(struct pool_waiter *waiter, struct server *server);
     /* Waiting is over without one. `response` is a complete ErrorResponse for the client. */

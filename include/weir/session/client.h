@@ -50,6 +50,9 @@ struct client {
     struct statement_map prepared;
     struct statement *unnamed;    /* counted; NULL: none */
     struct client_login *login;   /* while logging in */
+    struct cached_ask *ask;       /* what it has asked the cache, and not yet done with; NULL: nothing */
+    struct cache_scope *scope;    /* who it is to the cache; counted; NULL: not known, or stale */
+    struct profile *scope_profile; /* of the scope; compared only */
     uint64_t id;
     uint64_t connect_time_us, request_time_us;
     uint64_t stream_left;         /* bytes of a message that is being passed on in pieces */
@@ -59,6 +62,7 @@ struct client {
     uint16_t peer_port;
     uint16_t local_port;
     uint8_t state;                /* enum client_state */
+    uint8_t cache_mode;           /* enum cache_mode */
     uint8_t peer_family;          /* AF_INET, AF_INET6, AF_UNIX */
     bool is_admin : 1;
     bool is_skipping : 1;         /* console and Weir's own errors: everything up to Sync is ignored */
@@ -67,6 +71,7 @@ struct client {
     bool is_user_counted : 1;     /* in the budgets of user and database */
     bool is_console_busy : 1;     /* a console command is being carried out */
     bool is_cancelled : 1;        /* the query it waits with is to be answered with an error */
+    bool is_batch_relayed : 1;    /* the batch at hand is not for the cache */
     bool may_defer : 1;           /* its BEGIN is held back until a server is needed */
     bool is_readable : 1;         /* standard_conforming_strings is on, and ... */
     bool has_unsafe_encoding : 1; /* ... the encoding is one whose bytes a parser may misread: its texts are not parsed */
@@ -105,6 +110,10 @@ void client_login_free(struct client_login *login);
 size_t route_data(struct client *client, struct slice data);
 /* The server is made to hold the statement under its own name; false when the client has ended (memory). */
 bool route_ensure_statement(struct lease *lease, struct statement *statement);
+/* The statement of a Parse, counted; NULL when memory is out. */
+struct parse_view;
+struct statement *route_intern(struct client *client, const struct parse_view *view);
+void route_set_unnamed(struct client *client, struct statement *statement);
 
 /* Takes what matters out of the configuration; at login and after a reload. */
 void client_configure(struct client *client);

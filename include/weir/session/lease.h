@@ -31,7 +31,11 @@ struct lease {
     struct owed_queue owed;
     struct lease_portal *portals;       /* named portals of this transaction */
     struct statement *portal_statement; /* what the unnamed portal runs; counted */
+    struct cache_fill *fill;            /* where the answer under way is stored, if all goes well */
+    struct cached_bump *bump;           /* a confirmation of the cache that is waited for */
+    struct cache_write *write;          /* what this transaction writes, as far as the cache is concerned */
     struct profile *before;             /* the server's settings before a change that is not yet certain; counted */
+    struct profile *switched;           /* what the server was made to have since the last ReadyForQuery; counted */
     struct buf greeting;                /* ParameterStatus messages, for LEASE_GREETING */
     struct buf refusal;                 /* the ErrorResponse to a change of settings that was sent on its own */
     struct buf cleanup;                 /* messages to send before the release, each answered by '3' */
@@ -47,7 +51,11 @@ struct lease {
     size_t skip;                        /* bytes of the server's current message still to come */
     uint8_t purpose;                    /* enum lease_purpose */
     char status;                        /* of the last ReadyForQuery */
+    uint8_t skip_type;                  /* and of what type it is */
+    bool skip_is_filled;                /* whether they go to the fill as well */
+    bool fills_description;             /* the fill is of a description, which ends before ReadyForQuery */
     bool skip_is_dropped;               /* whether those bytes are dropped or passed on */
+    bool is_lock_unsure;                /* whether a session-level advisory lock is held, only the server knows */
     bool is_prepared;                   /* the settings have been looked at for this lease */
     bool is_holding;                    /* the client's messages wait for the answers to Weir's own */
     bool is_batch_open;                 /* extended messages since the last Sync */
@@ -109,6 +117,9 @@ void lease_end_request(struct lease *lease, char status);
 
 /* A client's lease has been released: on with what it sent meanwhile, or, when Weir shuts down, its end. NULL is allowed. */
 void lease_ended_for(struct client *client);
+
+/* What the server's unnamed statement is, is not known any more. */
+void lease_forget_unnamed(struct server *server);
 
 /* The client's kept messages may go on. */
 void lease_resume_client(struct lease *lease);

@@ -33,7 +33,8 @@ enum {
     OWED_IN_COPY = 4,  /* a Sync sent while a COPY was or might be under way */
     OWED_PROFILE = 8,  /* part of a change of settings */
     OWED_BEGIN = 16,   /* the held-back BEGIN */
-    OWED_CLEANUP = 32, /* nobody waits for it but the release */
+    OWED_FILL = 32,    /* its answer may be stored in the cache */
+    OWED_PROBE = 64,   /* asks whether an advisory lock is held; swallowed too */
 };
 
 struct owed {

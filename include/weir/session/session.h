@@ -39,6 +39,11 @@ struct session_shared {
     struct profile_table *profiles;
     struct statement_table *statements;
     struct session_console console;
+    struct cache *cache;             /* NULL: no database is cached */
+    struct session_user_seen {       /* told of the first login of each worker, where there is a cache */
+        void (*fn)(void *context, const char *user);
+        void *context;
+    } user_seen;
     struct session_worker **workers;
     int worker_count;
     uint8_t mock_key[SCRAM_KEY_LEN]; /* random: unknown users cannot be told from known ones */
@@ -64,6 +69,7 @@ struct session_worker {
     struct config *config;     /* counted */
     struct userlist *users;    /* counted */
     struct memo *memo;
+    struct cache_worker *cache;      /* NULL without a cache */
     struct list clients;       /* all */
     struct client *by_key;     /* uthash: cancel keys */
     struct outbox *outbox;     /* the write being gathered */
@@ -72,6 +78,7 @@ struct session_worker {
     int depth;                 /* callbacks on the stack */
     struct greeting greetings[GREETINGS];
     size_t greeting_next;
+    bool has_seen_user;
     _Atomic int load;          /* how many clients; for whoever hands out new ones */
     struct counters counters;  /* of clients that belong to no pool (yet) */
 };
@@ -82,7 +89,8 @@ extern const struct server_events session_server_events;
 /* NULL when memory is out. `shared` and `config` outlive it; `users` may be NULL. Before the worker's thread starts. */
 struct session_worker *session_worker_new(struct session_shared *shared, struct worker *worker, struct config *config,
                                           struct userlist *users);
-/* After the thread has ended: closes every client and server of this worker. */
+/* After the thread has ended: closes every client and server of this worker. Then the worker, then the rest may be freed. */
+void session_worker_end(struct session_worker *session);
 void session_worker_free(struct session_worker *session);
 
 /* ---- on the worker's thread ---- */

@@ -24,3 +24,6 @@ class Straight(Pooler):
 
     def connect(self, dbname="test", user="app", **more):
         return super().connect(self.databases[dbname]["dbname"], user, **more)
+
+    def uri(self, dbname="test", user="app", scheme="postgresql"):
+        return super().uri(self.databases[dbname]["dbname"], user, scheme)

@@ -51,7 +51,6 @@ class Tap:
         with self._lock:
             links, self._links = self._links, []
         for near, far, gate in links:
-            gate.set()
             for end in (near, far):
                 if reset:
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -60,6 +59,7 @@ class Tap:
                 except OSError:
                     pass
                 end.close()
+            gate.set()  # only now: what was held back must not slip out
 
     def hold_answers(self):
         """What the server says no longer reaches the pooler."""

@@ -251,6 +251,8 @@ class Wire:
         self.socket.settimeout(limit)
         try:
             piece = self.socket.recv(1 << 16)
+            if not piece:
+                raise Closed()
             self.pending += piece
             return False
         except TimeoutError:

@@ -137,7 +137,7 @@ static struct cache_answer ask(struct world *w, struct asking a, struct heard *h
 {
     struct cache_answer answer;
     const struct cache_request request = {.scope = a.scope != NULL ? a.scope : w->scope,
-                                          .mode = a.mode != CACHE_MODE_OFF ? a.mode : CACHE_MODE_EXACT,
+                                          .mode = a.mode != CACHE_OFF ? a.mode : CACHE_EXACT,
                                           .shape = a.shape,
                                           .flags = a.flags,
                                           .class = sql_classify(slice_str(a.text)),
@@ -267,7 +267,7 @@ static void test_c14_transactions_that_may_see_something_else_pass(void **state)
     expect_pass(w, (struct asking){.text = USERS, .flags = CACHE_HINT_OFF}, CACHE_REASON_HINT);
     expect_pass(w, (struct asking){.text = USERS " WHERE id = 'now'"}, CACHE_REASON_TIME);
     expect_pass(w, (struct asking){.text = USERS " x", .flags = CACHE_DATETIME_WORD}, CACHE_REASON_TIME);
-    expect_pass(w, (struct asking){.text = USERS, .mode = CACHE_MODE_TTL},
+    expect_pass(w, (struct asking){.text = USERS, .mode = CACHE_TTL},
                 CACHE_REASON_OFF); /* without a ttl */
 }
 
@@ -307,7 +307,7 @@ static void a_description_that_is_needed_must_be_there(void **state)
 static void the_time_limit_of_the_asker_counts(void **state)
 {
     struct world *w = *state;
-    struct asking a = {.text = USERS, .mode = CACHE_MODE_TTL, .ttl_us = 2000000};
+    struct asking a = {.text = USERS, .mode = CACHE_TTL, .ttl_us = 2000000};
     store(w, a, "rows");
     expect_hit(w, a, "rows");
     a.ttl_us = 1000; /* a hint */
@@ -464,7 +464,7 @@ static void nothing_is_believed_while_the_catalog_is_unknown(void **state)
     expect_miss(w, (struct asking){.text = USERS});
     database_confirm(w->database, false);
     expect_pass(w, (struct asking){.text = USERS}, CACHE_REASON_NOT_EXACT);
-    store(w, (struct asking){.text = USERS, .mode = CACHE_MODE_TTL, .ttl_us = 1000000}, "rows");
+    store(w, (struct asking){.text = USERS, .mode = CACHE_TTL, .ttl_us = 1000000}, "rows");
 }
 
 static void a_write_under_an_older_catalog_keeps_the_new_one_waiting(void **state)

@@ -131,7 +131,7 @@ static bool ask(struct client *c)
     snprintf(text, sizeof(text), "SELECT * FROM users WHERE id = %d", (int)dice(c, KEYS));
     c->promised = atomic_load(&world.completed);
     const struct cache_request request = {.scope = world.scope,
-                                          .mode = CACHE_MODE_EXACT,
+                                          .mode = CACHE_EXACT,
                                           .class = world.read,
                                           .text = slice_str(text),
                                           .now_us = clock_now_us()};

@@ -1,0 +1,201 @@
+/*
+ * caching: the cache of the process, and which databases it watches with whose rights.
+ *
+ * A database is watched while any identity on it has the cache on. Exists only if, at the start, one has: turning the first cache on
+ * takes a restart, which is said in the log.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "app.h"
+#include "weir/cache/cache.h"
+#include "weir/control/control.h"
+#include "weir/util/log.h"
+
+struct app_watched {
+    struct list_node node;
+    char *name;
+    struct cache_database *database;
+};
+
+static enum cache_mode strongest(const struct config *config, const struct config_database *database)
+{
+    enum cache_mode mode = config_cache_mode(config, database, NULL);
+    for (size_t i = 0; i < config_user_count(config); i++) {
+        enum cache_mode other = config_cache_mode(config, database, config_user_at(config, i));
+        if (other > mode)
+            mode = other;
+    }
+    return mode;
+}
+
+static bool is_wanted(const struct config *config)
+{
+    for (size_t i = 0; i < config_database_count(config); i++)
+        if (strongest(config, config_database_at(config, i)) != CACHE_OFF)
+            return true;
+    return false;
+}
+
+bool app_make_cache(struct app *app, struct error *error)
+{
+    const struct config_settings *settings = config_settings(app->config);
+    struct cache_options options = {
+        .memory_bytes = settings->cache_memory_bytes,
+        .max_result_bytes = settings->cache_max_result_bytes,
+        .redis_url = settings->cache_redis,
+        .redis_timeout_us = settings->cache_redis_timeout_us,
+    };
+    list_init(&app->watched);
+    if (!is_wanted(app->config))
+        return true;
+    if (getrandom(&options.seed, sizeof(options.seed), 0) != (ssize_t)sizeof(options.seed))
+        return error_set(error, "no random numbers");
+    app->shared.cache = cache_new(&options, app->control, error);
+    if (app->shared.cache == NULL)
+        return false;
+    registry_set_baseline_query(app->shared.registry, cache_baseline_query());
+    return true;
+}
+
+/* Whose rights the control connection has: control_user, else the forced user; NULL: nobody's, so nothing can be cached. */
+static const char *control_user(const struct config_database *database)
+{
+    if (database->control_user[0] != '\0')
+        return database->control_user;
+    return database->user[0] != '\0' ? database->user : NULL;
+}
+
+static const char *secret_of(struct app *app, const struct config_database *database, const char *user)
+{
+    if (database->control_user[0] != '\0')
+        return database->control_password;
+    if (database->password[0] != '\0')
+        return database->password;
+    struct credential *credential = app->users != NULL ? userlist_find(app->users, slice_str(user)) : NULL;
+    bool is_plain = credential != NULL && credential_kind(credential) == CREDENTIAL_PLAIN;
+    return is_plain ? (const char *)credential_secret(credential).data : "";
+}
+
+static struct app_watched *watched_of(struct app *app, const struct config_database *database)
+{
+    list_for_each(&app->watched, node)
+    {
+        struct app_watched *watched = list_entry(node, struct app_watched, node);
+        if (strcmp(watched->name, database->name) == 0)
+            return watched;
+    }
+    struct app_watched *watched = calloc(1, sizeof(*watched));
+    const struct config_host *host = &database->hosts[0];
+    if (watched == NULL)
+        return NULL;
+    watched->name = strdup(database->name);
+    watched->database = cache_database_get(app->shared.cache, host->name, (unsigned)host->port,
+                                           config_dbname(database, database->name));
+    if (watched->name == NULL || watched->database == NULL) {
+        cache_database_unref(watched->database);
+        free(watched->name);
+        free(watched);
+        return NULL;
+    }
+    list_push_back(&app->watched, &watched->node);
+    return watched;
+}
+
+static bool watch(struct app *app, const struct config_database *database, enum cache_mode mode, struct error *error)
+{
+    struct app_watched *watched = watched_of(app, database);
+    if (watched == NULL)
+        return error_set(error, "out of memory");
+    const char *user = control_user(database);
+    if (mode != CACHE_OFF && user == NULL && app->first_user != NULL)
+        user = app->first_user;
+    if (mode == CACHE_OFF || user == NULL)
+        return cache_database_watch(watched->database, CACHE_OFF, NULL);
+    const struct config_host *host = &database->hosts[0];
+    char port[16], timeout[] = "10";
+    snprintf(port, sizeof(port), "%d", host->port);
+    const char *const keywords[] = {"host", "port", "dbname", "user", "password", "connect_timeout", NULL};
+    const char *const values[] = {host->name, port, config_dbname(database, database->name), user,
+                                  secret_of(app, database, user), timeout, NULL};
+    const struct control_options options = {.keywords = keywords, .values = values};
+    return cache_database_watch(watched->database, mode, &options) ||
+           error_set(error, "the control connection of database \"%s\" cannot be made", database->name);
+}
+
+bool app_watch_databases(struct app *app, struct error *error)
+{
+    if (app->shared.cache == NULL) {
+        if (is_wanted(app->config))
+            log_warning("the cache was off when Weir was started: restart it to turn the cache on");
+        return true;
+    }
+    const struct config_settings *settings = config_settings(app->config);
+    cache_set_limits(app->shared.cache, settings->cache_memory_bytes, settings->cache_max_result_bytes);
+    for (size_t i = 0; i < config_database_count(app->config); i++) {
+        const struct config_database *database = config_database_at(app->config, i);
+        enum cache_mode mode = strongest(app->config, database);
+        if (database->is_fallback) {
+            if (mode != CACHE_OFF)
+                log_warning("the databases of \"*\" are not cached: name a database to cache it");
+            continue;
+        }
+        if (mode == CACHE_EXACT && control_user(database) == NULL && database->cache == CACHE_EXACT)
+            log_info("database \"%s\": nothing is cached before a user has logged in whom the server trusts, or control_user is set",
+                     database->name);
+        if (!watch(app, database, mode, error))
+            return false;
+    }
+    return true;
+}
+
+void app_free_cache(struct app *app)
+{
+    struct list_node *node;
+    while (app->watched.head.next != NULL && (node = list_pop_front(&app->watched)) != NULL) {
+        struct app_watched *watched = list_entry(node, struct app_watched, node);
+        cache_database_unref(watched->database);
+        free(watched->name);
+        free(watched);
+    }
+    if (app->shared.cache != NULL)
+        cache_stop(app->shared.cache);
+    for (int i = 0; i < app->shared.worker_count; i++)
+        if (app->shared.workers[i]->cache != NULL)
+            cache_worker_stop(app->shared.workers[i]->cache);
+}
+
+/* ---- the first user: where a database has no user of its own, whoever logs in first lends its name ------------------------ */
+
+struct first_user_mail {
+    struct mail mail;
+    struct app *app;
+    char *user;
+};
+
+static void first_user_arrived(struct mail *mail)
+{
+    struct first_user_mail *first = (struct first_user_mail *)(void *)mail;
+    struct app *app = first->app;
+    struct error error = ERROR_INIT;
+    if (app->first_user == NULL && app->stop == APP_RUNNING) {
+        app->first_user = first->user;
+        first->user = NULL;
+        if (!app_watch_databases(app, &error))
+            log_warning("%s", error.message);
+    }
+    free(first->user);
+    free(first);
+}
+
+void app_user_seen(void *context, const char *user)
+{
+    struct app *app = context;
+    struct first_user_mail *first = calloc(1, sizeof(*first));
+    if (first == NULL)
+        return;
+    *first = (struct first_user_mail){.mail = {.run = first_user_arrived}, .app = app, .user = strdup(user)};
+    worker_post(app->control, &first->mail);
+}

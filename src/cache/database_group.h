@@ -1,0 +1,39 @@
+/*
+ * database_group: what database.c and marks.c share. Private to the two.
+ *
+ * "Locked" means with the group's mutex held; a group's mutex is taken after that of the list of groups.
+ */
+#ifndef WEIR_CACHE_DATABASE_GROUP_H
+#define WEIR_CACHE_DATABASE_GROUP_H
+
+#include <pthread.h>
+
+#include "weir/cache/database.h"
+
+struct group {
+    struct group *next;
+    struct databases *all;
+    char *name;
+    pthread_mutex_t mutex;
+    struct list members;
+};
+
+struct databases {
+    struct worker *control;
+    pthread_mutex_t mutex; /* of the list of groups */
+    struct group *groups;
+    uint64_t next_id;
+    _Atomic uint64_t epoch_changes;
+};
+
+/* marks.c: locked. */
+bool database_is_other(const struct cache_database *a, const struct cache_database *b);
+void database_mark_peer(struct database_write *w, struct cache_database *peer);
+/* marks.c: asks the watch for the proof that an orphan's backend is gone. Control thread. */
+void database_write_await(struct database_write *w);
+
+/* database.c: locked. */
+void database_judge_usable(struct cache_database *d);
+void database_want_reload(struct cache_database *d);
+
+#endif

@@ -1,0 +1,79 @@
+"""Django as it comes, run as a program of its own, since its settings are of a whole process: models, transactions,
+server-side cursors. django_app.py reads | works; WEIR_HOST, WEIR_PORT and WEIR_DATABASE say where."""
+
+import os
+import sys
+
+import django
+from django.conf import settings
+
+settings.configure(
+    DATABASES={"default": {
+        "ENGINE": "django.db.backends.postgresql", "HOST": os.environ["WEIR_HOST"], "PORT": os.environ["WEIR_PORT"],
+        "NAME": os.environ["WEIR_DATABASE"], "USER": "app", "ATOMIC_REQUESTS": True, "CONN_MAX_AGE": 600}},
+    INSTALLED_APPS=[], USE_TZ=True, DEFAULT_AUTO_FIELD="django.db.models.BigAutoField", ALLOWED_HOSTS=["*"],
+    ROOT_URLCONF=__name__, SECRET_KEY="only a test", MIDDLEWARE=[])
+django.setup()
+
+from django.db import DatabaseError, connection, models, transaction  # noqa: E402
+from django.http import HttpResponse  # noqa: E402
+from django.test import Client  # noqa: E402
+from django.urls import path  # noqa: E402
+
+
+class Item(models.Model):
+    id = models.IntegerField(primary_key=True)
+    v = models.TextField()
+    n = models.IntegerField()
+
+    class Meta:
+        app_label = "tests"
+        db_table = "items"
+        managed = False
+
+
+def show(request, number):
+    return HttpResponse(Item.objects.get(id=number).v)
+
+
+def change(request, number):
+    Item.objects.filter(id=number).update(v="changed")
+    if "fail" in request.GET:
+        raise DatabaseError("given up")
+    return HttpResponse("done")
+
+
+urlpatterns = [path("show/<int:number>", show), path("change/<int:number>", change)]
+
+
+def reads():
+    """The same request again and again, each in a transaction of Django's making."""
+    client = Client()
+    for _ in range(int(sys.argv[2])):
+        assert client.get("/show/1").content == b"item 1"
+
+
+def works():
+    client = Client(raise_request_exception=False)
+    assert client.get("/change/2").content == b"done"
+    assert client.get("/show/2").content == b"changed"
+    assert client.get("/change/3?fail").status_code == 500
+    assert client.get("/show/3").content == b"item 3"
+    with transaction.atomic():
+        assert sum(1 for _ in Item.objects.iterator(chunk_size=5)) == 20  # a server-side cursor
+        try:
+            with transaction.atomic():
+                Item.objects.create(id=1, v="twice", n=0)
+        except DatabaseError:
+            pass
+        Item.objects.create(id=100, v="new", n=0)
+    assert sum(1 for _ in Item.objects.iterator(chunk_size=5)) == 21  # WITH HOLD, outside a transaction
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s::text, %s::int", ["text", 7])
+        assert cursor.fetchone() == ("text", 7)
+    Item.objects.filter(id=100).delete()
+    assert not Item.objects.filter(id=100).exists()
+
+
+{"reads": reads, "works": works}[sys.argv[1]]()
+print("ok")

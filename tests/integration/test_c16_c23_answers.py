@@ -1,0 +1,213 @@
+"""C16, C20, C22, C23: an answer from the cache is the answer asked for, byte for byte; many askers are one query; big
+answers pass."""
+
+import itertools
+import time
+
+import pytest
+
+from harness import wire
+from harness.caching import READ, value
+from harness.compare import comparable, direct_wire
+from harness.crowd import Crowd, crowd
+from harness.system import resident_bytes
+from harness.wire import SYNC, query
+
+pytestmark = pytest.mark.needs("cache")
+
+COLUMNS = "SELECT id, v, n FROM items WHERE id <= $1 ORDER BY id"
+
+
+def shape(formats=(), result_formats=(), describe="P", types=(), values=("3",), limit=0, name="", sql=COLUMNS):
+    data = wire.parse(sql, name, types)
+    if describe == "S":
+        data += wire.describe("S", name)
+    data += wire.bind(values, name, "", formats, result_formats)
+    if describe == "P":
+        data += wire.describe("P")
+    return data + wire.execute(limit=limit) + (wire.close("S", name) if name else b"") + SYNC
+
+
+INT4 = b"\0\0\0\3"
+SHAPES = {
+    "text": shape(), "binary": shape(result_formats=(1,)), "by column": shape(result_formats=(1, 0, 1)),
+    "other columns": shape(result_formats=(0, 1, 0)), "binary parameter": shape((1,), values=(INT4,)),
+    "no describe": shape(describe=""), "statement described": shape(describe="S"), "typed": shape(types=(20,)),
+    "typed int4": shape(types=(23,)), "limited": shape(limit=2), "limit above": shape(limit=100), "named": shape(name="named"),
+    "null": shape(values=(None,)), "null text": shape(sql="SELECT v FROM items WHERE v = $1 OR $1 IS NULL", values=(None,)),
+    "empty text": shape(sql="SELECT v FROM items WHERE v = $1 OR $1 IS NULL", values=("",)),
+    "no rows": shape(values=("0",)), "all binary, typed": shape((1,), (1,), types=(23,), values=(INT4,)),
+    "simple": query("SELECT id, v, n FROM items WHERE id <= 3 ORDER BY id"),
+    "described only": wire.parse(COLUMNS) + wire.describe("S") + SYNC,
+    "bound twice": wire.parse(COLUMNS) + wire.bind(["1"]) + wire.execute() + wire.bind(["2"]) + wire.execute() + SYNC,
+    "executed twice": wire.parse(COLUMNS) + wire.bind(["2"]) + wire.execute() + wire.execute() + SYNC,
+    "flushed": wire.parse(COLUMNS) + wire.FLUSH + wire.bind(["2"]) + wire.execute() + wire.FLUSH + SYNC,
+    "portal named": wire.parse(COLUMNS) + wire.bind(["2"], portal="p") + wire.describe("P", "p") + wire.execute("p") + wire.close("P", "p") + SYNC,
+    "wrong count": shape(values=()), "wrong format count": shape((0, 1), values=("3",)),
+    "wrong result formats": shape(result_formats=(1, 0)), "not a number": shape(values=("x",)),
+    "trailing space": query("SELECT id, v, n FROM items WHERE id <= 3 ORDER BY id "), "comment": query("SELECT id /* c */ FROM items"),
+    "alias": query("SELECT id AS x FROM items"), "case": query("select id as X from items"),
+}
+
+
+def test_c16_every_shape_of_the_same_question(cached):
+    """Each shape after each other, several times over, so that each has the chance to be answered by another's entry."""
+    cache = cached("INSERT INTO items VALUES (21, '')")
+    with direct_wire(cache.database) as direct:
+        expected = {}
+        for name, data in SHAPES.items():
+            direct.send(data)
+            expected[name] = comparable(direct.ready())
+    with cache.wire() as client:
+        for _ in range(4):
+            for name, data in SHAPES.items():
+                client.send(data)
+                assert comparable(client.ready()) == expected[name], name
+        for name, data in reversed(SHAPES.items()):
+            client.send(data)
+            assert comparable(client.ready()) == expected[name], name
+        names = list(SHAPES)
+        client.send(*(SHAPES[n] for n in names))
+        for name in names:
+            assert comparable(client.ready()) == expected[name], f"{name}, pipelined"
+
+
+@pytest.mark.parametrize("first, second", list(itertools.permutations(["text", "binary", "null text", "empty text", "no describe", "limited"], 2)))
+def test_c16_pairs_of_shapes(cached, first, second):
+    cache = cached()
+    with direct_wire(cache.database) as direct, cache.wire() as client:
+        for name in (first, first, first, first, second, second, first):
+            for one in (direct, client):
+                one.send(SHAPES[name])
+            assert comparable(client.ready()) == comparable(direct.ready()), name
+
+
+def test_c16_drivers_share_entries_across_connections(cached):
+    cache = cached()
+    first, second = cache.wire(), cache.wire()
+    cache.warm(lambda: first.extended(COLUMNS, ["5"]).texts)
+    assert len(cache.hit(lambda: second.extended(COLUMNS, ["5"]).texts)) == 5
+    assert len(cache.hit(lambda: second.ask(wire.parse(COLUMNS, "n"), wire.bind(["5"], "n"), wire.describe(), wire.execute()).texts)) == 5
+
+
+def test_c20_thousands_of_neighbours_each_get_their_own(cached):
+    cache = cached("CREATE TABLE many AS SELECT i AS id, 'row ' || i AS v FROM generate_series(1, 3000) i; CREATE INDEX ON many (id)",
+                   cache_memory="64MB")
+    with cache.wire() as client:
+        for _ in range(3):
+            for start in range(1, 3001, 500):
+                ids = range(start, start + 500)
+                client.send(*(wire.once("SELECT v FROM many WHERE id = $1", [i]) for i in ids), SYNC)
+                assert client.ready().texts == [(f"row {i}",) for i in ids]
+        for i in range(1, 3000, 7):
+            assert value(client.query(f"SELECT v FROM many WHERE id = {i}")) == f"row {i}"
+
+
+SLOW = "SELECT v FROM items /* slow */ WHERE id = 1"
+
+
+def test_c22_a_herd_is_one_query(cached, tap):
+    cache = cached(line={"port": tap.port}, default_pool_size=20)
+    warm, writer = cache.wire(), cache.wire()
+    cache.warm(lambda: value(warm.query(SLOW)))
+    clients = [cache.wire() for _ in range(60)]
+    for turn in range(3):
+        writer.do(f"UPDATE items SET v = 'turn {turn}' WHERE id = 1")
+        before = cache.database.executions("items")
+        tap.hold_answer_to("slow")
+        for client in clients:
+            client.send(query(SLOW))
+        assert tap.held.wait(10)
+        time.sleep(0.3)  # all have asked
+        tap.release()
+        assert [value(c.ready()) for c in clients] == [f"turn {turn}"] * 60
+        assert cache.database.executions("items") - before <= 2, "the herd reached PostgreSQL"
+
+
+@pytest.mark.parametrize("fate", ["reset", "quit", "cancel"])
+def test_c22_the_one_that_fetches_may_die(cached, tap, fate):
+    cache = cached(line={"port": tap.port}, default_pool_size=4)
+    warm, writer = cache.wire(), cache.wire()
+    cache.warm(lambda: value(warm.query(SLOW)))
+    writer.do("UPDATE items SET v = 'fresh' WHERE id = 1")
+    fetcher, others = cache.wire(), [cache.wire() for _ in range(10)]
+    tap.hold_answer_to("slow")
+    fetcher.send(query(SLOW))
+    assert tap.held.wait(10)
+    for client in others:
+        client.send(query(SLOW))
+    if fate == "cancel":
+        with wire.Wire(cache.pooler.port) as link:
+            link.send(wire.cancel_request(*fetcher.key))
+            link.rest()
+    else:
+        getattr(fetcher, fate)()
+    tap.release()
+    assert [value(client.ready()) for client in others] == ["fresh"] * 10
+
+
+def test_c22_waiting_for_a_flight_can_be_cancelled(cached, tap):
+    cache = cached(line={"port": tap.port}, default_pool_size=4)
+    warm, writer = cache.wire(), cache.wire()
+    cache.warm(lambda: value(warm.query(SLOW)))
+    writer.do("UPDATE items SET v = 'fresh' WHERE id = 1")
+    fetcher, other = cache.wire(), cache.wire()
+    tap.hold_answer_to("slow")
+    fetcher.send(query(SLOW))
+    assert tap.held.wait(10)
+    other.send(query(SLOW))
+    with wire.Wire(cache.pooler.port) as link:
+        link.send(wire.cancel_request(*other.key))
+        link.rest()
+    answer = other.ready()
+    assert [e["C"] for e in answer.errors] == ["57014"] or answer.texts == [("fresh",)]
+    tap.release()
+    assert value(fetcher.ready()) == "fresh"
+    assert value(other.query(SLOW)) == "fresh"
+
+
+def test_c22_flights_under_saturation_do_not_lock_up(cached):
+    cache = cached(default_pool_size=1)
+
+    def work(number):
+        with cache.wire() as client:
+            for turn in range(30):
+                if number % 5 == 0:
+                    assert not client.query(f"UPDATE items SET n = n + 1 WHERE id = {turn % 3 + 1}").errors
+                else:
+                    assert value(client.query(f"SELECT v FROM items WHERE id = {turn % 3 + 1}")) == f"item {turn % 3 + 1}"
+
+    crowd(25, work)
+
+
+def test_c23_oversized_answers_pass_and_are_not_kept(cached, sanitized):
+    cache = cached("CREATE TABLE big AS SELECT i, repeat('b', 1000) AS b FROM generate_series(1, 20000) i", cache_max_result="1MB",
+                   cache_memory="8MB")
+    client = cache.wire()
+    client.do("SELECT count(*) FROM big")
+    before = resident_bytes(cache.pooler.pid)
+    for _ in range(4):
+        answer, count = cache.executed(lambda: client.query("SELECT b FROM big"), "from big")
+        assert count == 1 and len(answer.rows) == 20000
+    assert sanitized or resident_bytes(cache.pooler.pid) - before < 16 << 20
+
+
+def test_c23_a_herd_for_an_oversized_answer(cached):
+    cache = cached("CREATE TABLE big AS SELECT i, repeat('b', 1000) AS b FROM generate_series(1, 5000) i", cache_max_result="1MB")
+    everyone = Crowd()
+    for _ in range(12):
+        everyone.add(lambda: len(cache.wire().query("SELECT b FROM big").rows))
+    assert everyone.join(60) == [5000] * 12
+
+
+def test_c23_memory_of_the_cache_is_bounded(cached, sanitized):
+    cache = cached("CREATE TABLE docs AS SELECT i AS id, repeat('d', 5000) AS d FROM generate_series(1, 4000) i; CREATE INDEX ON docs (id)",
+                   cache_memory="4MB")
+    client = cache.wire()
+    client.do("SELECT d FROM docs WHERE id = 1")
+    before = resident_bytes(cache.pooler.pid)
+    for _ in range(2):
+        for i in range(1, 4001):
+            assert len(value(client.extended("SELECT d FROM docs WHERE id = $1", [i]))) == 5000
+    assert sanitized or resident_bytes(cache.pooler.pid) - before < 12 << 20
+    assert value(client.query(READ)) == "item 1"
