@@ -15,6 +15,8 @@
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
+enum { CANCEL_AGAIN_US = 250 * 1000 };
+
 static const char DISCARD[] = "DISCARD ALL";
 
 struct lease_portal {
@@ -571,6 +573,16 @@ static void orphan_timeout(struct timer *timer)
     session_leave(session);
 }
 
+/* A cancel may have overtaken the query that it was for: PostgreSQL then took no notice. */
+static void cancel_again(struct timer *timer)
+{
+    struct lease *lease = list_entry(timer, struct lease, transaction_timer);
+    if (owed_is_empty(&lease->owed))
+        return;
+    cancel_send(lease->server);
+    timer_start(worker_loop(lease->session->worker), timer, CANCEL_AGAIN_US, cancel_again);
+}
+
 void lease_abandon(struct lease *lease, const char *reason)
 {
     struct client *client = lease->client;
@@ -598,8 +610,10 @@ void lease_abandon(struct lease *lease, const char *reason)
     lease->is_holding = false;
     if (lease->is_batch_open && !undo_batch(lease))
         return;
-    if (!owed_is_empty(&lease->owed))
+    if (!owed_is_empty(&lease->owed)) {
         cancel_send(server);
+        timer_start(worker_loop(server->part->worker), &lease->transaction_timer, CANCEL_AGAIN_US, cancel_again);
+    }
     uint64_t patience = settings->cancel_wait_timeout_us > 0 ? settings->cancel_wait_timeout_us : 10 * US_PER_SECOND;
     timer_start(worker_loop(server->part->worker), &lease->timer, patience, orphan_timeout);
     lease_try_release(lease);

@@ -494,11 +494,10 @@ size_t relay_data(struct lease *lease, struct slice data)
     struct client *client = lease->client;
     if (client != NULL && conn_is_congested(client->conn))
         conn_set_reading(lease->server->conn, false);
-    if (owed_is_empty(&lease->owed) && lease_try_release(lease)) {
-        lease_ended_for(client);
-        return used;
-    }
-    if (was_holding && !lease->is_holding && !lease->is_ending)
+    /* What waited for the settings comes first, or the server that has them would be gone. */
+    if (was_holding && !lease->is_holding)
         lease_resume_client(lease);
+    if (!lease->is_ending && owed_is_empty(&lease->owed) && lease_try_release(lease))
+        lease_ended_for(client);
     return used;
 }
