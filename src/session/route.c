@@ -177,9 +177,15 @@ static bool send_deallocate(struct lease *lease, struct sql_class *class, bool *
     return true;
 }
 
+/*
+ * Is the change of settings to be over before this is sent? Where a statement changes settings itself, PostgreSQL would report
+ * both changes as one, or, where the second undoes the first, none.
+ */
 static bool must_be_alone(const struct client *client, const struct sql_class *class)
 {
-    return class->n_statements > 1 || (class->flags & (SQL_CLASS_TRANSACTION | SQL_CLASS_REFUSES_BLOCK)) != 0 ||
+    const uint32_t flags =
+        SQL_CLASS_TRANSACTION | SQL_CLASS_REFUSES_BLOCK | SQL_CLASS_SETTINGS | SQL_CLASS_UNKNOWN_CODE;
+    return class->n_statements > 1 || (class->flags & flags) != 0 ||
            class->statements[0].kind == SQL_KIND_UNPARSABLE || transaction_is_held(&client->tx);
 }
 
