@@ -174,21 +174,25 @@ SETTINGS = [
 def test_c03_settings_are_part_of_the_identity(cached, name, setting, sql, protocol):
     cache = cached(FORMATS)
     plain, changed = cache.wire(), cache.wire()
-    ask = getattr(plain, protocol)
-    before = ask(sql).rows
+
+    def ask(client):
+        """The rows. A custom setting that a server connection has once known is '' after RESET, not NULL: PostgreSQL
+        has no way back to a name that was never heard of, neither within a session of its own nor here."""
+        rows = getattr(client, protocol)(sql).rows
+        return [[cell or b"" for cell in row] for row in rows] if name.startswith("app.") else rows
+    before = ask(plain)
     for _ in range(5):
-        ask(sql)
+        ask(plain)
     with direct_wire(cache.database) as direct:
-        assert getattr(direct, protocol)(sql).rows == before
+        assert ask(direct) == before
         for client in (changed, direct):
             client.do(f"SET {name} = '{setting}'")
-        want = getattr(direct, protocol)(sql).rows
+        want = ask(direct)
     for _ in range(4):
-        assert getattr(changed, protocol)(sql).rows == want
-        assert ask(sql).rows == before
+        assert ask(changed) == want
+        assert ask(plain) == before
     changed.do(f"RESET {name}")
-    after_reset = getattr(changed, protocol)(sql).rows
-    assert after_reset == before or (name.startswith("app.") and after_reset == [[b""]])
+    assert ask(changed) == before
 
 
 def test_c04_settings_changed_inside_a_function(cached):
