@@ -222,6 +222,17 @@ int app_run(struct app *app)
     return 0;
 }
 
+/* What was still on its way between threads arrives while everything it refers to is there. */
+static void drain_mails(struct app *app)
+{
+    bool had_mail = app->control != NULL;
+    while (had_mail) {
+        had_mail = worker_drain(app->control);
+        for (int i = 0; i < app->worker_count; i++)
+            had_mail = (app->workers[i] != NULL && worker_drain(app->workers[i])) || had_mail;
+    }
+}
+
 void app_free(struct app *app)
 {
     if (app == NULL)
@@ -230,6 +241,9 @@ void app_free(struct app *app)
     for (int i = 0; i < app->worker_count; i++)
         if (app->workers[i] != NULL)
             worker_stop(app->workers[i]);
+    if (app->shared.registry != NULL)
+        resolver_stop(registry_resolver(app->shared.registry));
+    drain_mails(app);
     app_close_listeners(app);
     app_stop_admin(app);
     for (int i = 0; i < app->shared.worker_count; i++)

@@ -41,8 +41,6 @@ void config_check(const struct config *config, struct config_problems *problems)
         if (user->cache != CONFIG_INHERIT || user->cache_ttl_us != CONFIG_INHERIT_US)
             check_cache(config, user->name, mode, ttl_us, problems);
     }
-    if (s->cache_max_result_bytes > s->cache_memory_bytes)
-        config_problem(problems, config->path, 0, "cache_max_result is larger than cache_memory");
     if (s->http_port != 0 && !is_loopback(s->http_addr) && s->http_token_file[0] == '\0')
         config_problem(problems, config->path, 0,
                        "http_addr = %s is not a loopback address: http_token_file is needed", s->http_addr);

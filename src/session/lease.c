@@ -15,6 +15,8 @@
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
+enum { CANCEL_AGAIN_US = 250 * 1000 };
+
 static const char DISCARD[] = "DISCARD ALL";
 
 struct lease_portal {
@@ -101,10 +103,12 @@ void lease_end(struct lease *lease)
     buf_free(&lease->greeting);
     buf_free(&lease->refusal);
     buf_free(&lease->cleanup);
+    conn_set_reading(lease->server->conn, true); /* may have stopped for a slow client, who now has to wait for nobody */
     lease->server = NULL;
     lease->client = NULL;
     if (client != NULL) {
         client->lease = NULL;
+        conn_set_reading(client->conn, true);
         if (!client->is_ending && client->state == CLIENT_LEASED)
             client_set_state(client, CLIENT_IDLE);
     }
@@ -208,6 +212,26 @@ bool lease_prepare(struct lease *lease, bool must_be_alone)
     if (must_be_alone)
         outbox_flush(lease->session->outbox);
     return !must_be_alone;
+}
+
+bool lease_reset(struct lease *lease)
+{
+    struct server *server = lease->server;
+    struct outbox *outbox = lease->session->outbox;
+    struct profile *empty = profile_empty(lease->session->shared->profiles);
+    if (server->profile == empty) {
+        profile_unref(empty);
+        return true;
+    }
+    set_server_profile(server, empty);
+    if (server->statements != NULL)
+        statement_set_clear(server->statements);
+    if (server->unnamed != NULL)
+        statement_unref(server->unnamed);
+    server->unnamed = NULL;
+    encode_query(outbox_make(outbox, server->conn), slice_str(DISCARD));
+    outbox_made(outbox);
+    return lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW});
 }
 
 void lease_settle(struct lease *lease, bool is_committed)
@@ -549,6 +573,16 @@ static void orphan_timeout(struct timer *timer)
     session_leave(session);
 }
 
+/* A cancel may have overtaken the query that it was for: PostgreSQL then took no notice. */
+static void cancel_again(struct timer *timer)
+{
+    struct lease *lease = list_entry(timer, struct lease, transaction_timer);
+    if (owed_is_empty(&lease->owed))
+        return;
+    cancel_send(lease->server);
+    timer_start(worker_loop(lease->session->worker), timer, CANCEL_AGAIN_US, cancel_again);
+}
+
 void lease_abandon(struct lease *lease, const char *reason)
 {
     struct client *client = lease->client;
@@ -572,11 +606,14 @@ void lease_abandon(struct lease *lease, const char *reason)
     client->lease = NULL;
     lease->client = NULL;
     lease->purpose = LEASE_ORPHAN;
+    conn_set_reading(server->conn, true);
     lease->is_holding = false;
     if (lease->is_batch_open && !undo_batch(lease))
         return;
-    if (!owed_is_empty(&lease->owed))
+    if (!owed_is_empty(&lease->owed)) {
         cancel_send(server);
+        timer_start(worker_loop(server->part->worker), &lease->transaction_timer, CANCEL_AGAIN_US, cancel_again);
+    }
     uint64_t patience = settings->cancel_wait_timeout_us > 0 ? settings->cancel_wait_timeout_us : 10 * US_PER_SECOND;
     timer_start(worker_loop(server->part->worker), &lease->timer, patience, orphan_timeout);
     lease_try_release(lease);

@@ -447,7 +447,7 @@ static bool step(struct lease *lease, struct slice data, size_t *used)
     if (act == RELAY_VIOLATION)
         violate(lease, frame.type);
     if (act == RELAY_VIOLATION || act == RELAY_GONE || lease->is_ending) {
-        *used = data.len;
+        *used += here;
         return false;
     }
     if (act == RELAY_PASS && client != NULL && lease->client == client)
@@ -478,25 +478,26 @@ size_t relay_data(struct lease *lease, struct slice data)
 {
     size_t used = 0;
     bool was_holding = lease->is_holding;
-    if (lease->client != NULL)
-        counter_add(&lease->server->part->counters.bytes_sent, data.len);
+    struct pool_part *part = lease->server->part;
+    bool is_counted = lease->client != NULL;
     while (used < data.len && !lease->is_ending) {
         if (lease->skip > 0)
             take_skip(lease, data, &used);
         else if (!step(lease, data, &used))
             break;
     }
+    if (is_counted)
+        counter_add(&part->counters.bytes_sent, used);
     if (lease->is_ending)
-        return data.len;
+        return used;
     outbox_flush(lease->session->outbox);
     struct client *client = lease->client;
     if (client != NULL && conn_is_congested(client->conn))
         conn_set_reading(lease->server->conn, false);
-    if (owed_is_empty(&lease->owed) && lease_try_release(lease)) {
-        lease_ended_for(client);
-        return data.len;
-    }
-    if (was_holding && !lease->is_holding && !lease->is_ending)
+    /* What waited for the settings comes first, or the server that has them would be gone. */
+    if (was_holding && !lease->is_holding)
         lease_resume_client(lease);
+    if (!lease->is_ending && owed_is_empty(&lease->owed) && lease_try_release(lease))
+        lease_ended_for(client);
     return used;
 }

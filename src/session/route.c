@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "weir/pool/cancel.h"
 #include "weir/session/cached.h"
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
@@ -790,13 +791,25 @@ static size_t take_stream(struct client *client, struct slice rest)
     if (client->lease != NULL && !client->is_skipping)
         pass(client, slice_make(rest.data, here));
     client->stream_left -= here;
+    /* The answer may have come before the end of the message, as to a COPY that failed. */
+    if (client->stream_left == 0 && client->lease != NULL && owed_is_empty(&client->lease->owed)) {
+        outbox_flush(outbox_of(client));
+        if (lease_try_release(client->lease))
+            lease_ended_for(client);
+    }
     return here;
 }
 
 static bool has_to_wait(const struct client *client)
 {
     const struct lease *lease = client->lease;
-    return client->state == CLIENT_WAITING || cached_is_waiting(client) || (lease != NULL && (lease->is_holding || conn_is_congested(lease->server->conn)));
+    if (client->state == CLIENT_WAITING || cached_is_waiting(client))
+        return true;
+    if (lease == NULL)
+        return false;
+    /* A cancel still on its way is for what has ended, not for what would come next. */
+    return lease->is_holding || conn_is_congested(lease->server->conn) ||
+           (owed_is_empty(&lease->owed) && cancel_is_pending(lease->server) && client->stream_left == 0);
 }
 
 /* A batch that the cache may answer as a whole. True when it is not for route_one (now); `here` bytes are dealt with. */

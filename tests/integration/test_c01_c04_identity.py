@@ -161,7 +161,7 @@ SETTINGS = [
     ("extra_float_digits", "-5", "SELECT f FROM shapes"), ("client_encoding", "LATIN1", "SELECT word FROM shapes"),
     ("lc_monetary", "POSIX", "SELECT f::numeric::money FROM shapes"), ("xmlbinary", "hex", "SELECT xmlelement(name e, raw) FROM shapes"),
     ("default_text_search_config", "german", "SELECT to_tsvector('running dogs') FROM shapes"),
-    ("app.unit", "mile", "SELECT current_setting('app.unit', true) FROM shapes"),
+    ("app.unit", "mile", "SELECT coalesce(current_setting('app.unit', true), '') FROM shapes"),
     ("quote_all_identifiers", "on", "SELECT quote_ident(word) FROM shapes"),
     ("search_path", "pg_catalog", "SELECT to_regclass('shapes') FROM public.shapes"),
     ("standard_conforming_strings", "off", "SELECT 'a\\\\b' FROM shapes"),
@@ -187,8 +187,7 @@ def test_c03_settings_are_part_of_the_identity(cached, name, setting, sql, proto
         assert getattr(changed, protocol)(sql).rows == want
         assert ask(sql).rows == before
     changed.do(f"RESET {name}")
-    after_reset = getattr(changed, protocol)(sql).rows
-    assert after_reset == before or (name.startswith("app.") and after_reset == [[b""]])
+    assert getattr(changed, protocol)(sql).rows == before
 
 
 def test_c04_settings_changed_inside_a_function(cached):
@@ -197,7 +196,8 @@ def test_c04_settings_changed_inside_a_function(cached):
                    "CREATE FUNCTION stay() RETURNS text LANGUAGE sql SET TimeZone = 'Asia/Tokyo' AS $$ SELECT 'here' $$")
     sql = "SELECT at, raw FROM shapes"
     traveller, other = cache.wire(), cache.wire()
-    home = cache.warm(lambda: other.query(sql).texts, "shapes")
+    for _ in range(6):
+        home = other.query(sql).texts
     assert traveller.query(sql).texts == home
     traveller.do("SELECT travel('Asia/Tokyo')")
     away = traveller.query(sql).texts
@@ -240,7 +240,8 @@ def test_c31_servers_with_other_defaults_do_not_share(cached, database):
     """The database's default changes: what new servers say is not what old ones said."""
     cache = cached(FORMATS)
     client = cache.wire()
-    before = cache.warm(lambda: value(client.query("SELECT at FROM shapes")), "shapes")
+    for _ in range(6):
+        before = value(client.query("SELECT at FROM shapes"))
     database.execute(f"ALTER DATABASE {database.name} SET TimeZone = 'Asia/Tokyo'")
     with cache.pooler.admin() as console:
         console.run("RECONNECT")

@@ -92,6 +92,9 @@ size_t relay_data(struct lease *lease, struct slice data);
  */
 bool lease_prepare(struct lease *lease, bool must_be_alone);
 
+/* Sees to it that the server is as after its login; false when the lease has ended (memory). The outbox is not flushed. */
+bool lease_reset(struct lease *lease);
+
 /* The server has ended a change of settings: from a ReadyForQuery or a command tag. */
 void lease_settle(struct lease *lease, bool is_committed);
 /* A change of settings was refused; `response` is the server's ErrorResponse. */
