@@ -1,8 +1,8 @@
 /*
  * caching: the cache of the process, and which databases it watches with whose rights.
  *
- * A database is watched while any identity on it has the cache on. Exists only if, at the start, one has: turning the first cache on
- * takes a restart, which is said in the log.
+ * A database is watched while any identity on it has the cache on. Exists only if, at the start, one has:
+ * turning the first cache on takes a restart, which is said in the log.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,10 +14,13 @@
 #include "weir/control/control.h"
 #include "weir/util/log.h"
 
+/* One PostgreSQL database, whatever the number of configured names for it. */
 struct app_watched {
     struct list_node node;
-    char *name;
     struct cache_database *database;
+    const struct config_database
+        *via; /* whose connection is used; NULL: nobody wants a cache. While the names are gone through */
+    enum cache_mode mode; /* the strongest of all its names */
 };
 
 static enum cache_mode strongest(const struct config *config, const struct config_database *database)
@@ -60,7 +63,8 @@ bool app_make_cache(struct app *app, struct error *error)
     return true;
 }
 
-/* Whose rights the control connection has: control_user, else the forced user; NULL: nobody's, so nothing can be cached. */
+/* Whose rights the control connection has: control_user, else the forced user; NULL: nobody's, so nothing can
+ * be cached. */
 static const char *control_user(const struct config_database *database)
 {
     if (database->control_user[0] != '\0')
@@ -81,48 +85,79 @@ static const char *secret_of(struct app *app, const struct config_database *data
 
 static struct app_watched *watched_of(struct app *app, const struct config_database *database)
 {
+    const struct config_host *host = &database->hosts[0];
+    struct cache_database *behind = cache_database_get(app->shared.cache, host->name, (unsigned)host->port,
+                                                       config_dbname(database, database->name));
     list_for_each(&app->watched, node)
     {
         struct app_watched *watched = list_entry(node, struct app_watched, node);
-        if (strcmp(watched->name, database->name) == 0)
+        if (watched->database == behind) {
+            cache_database_unref(behind);
             return watched;
+        }
     }
-    struct app_watched *watched = calloc(1, sizeof(*watched));
-    const struct config_host *host = &database->hosts[0];
-    if (watched == NULL)
-        return NULL;
-    watched->name = strdup(database->name);
-    watched->database = cache_database_get(app->shared.cache, host->name, (unsigned)host->port,
-                                           config_dbname(database, database->name));
-    if (watched->name == NULL || watched->database == NULL) {
-        cache_database_unref(watched->database);
-        free(watched->name);
-        free(watched);
+    struct app_watched *watched = behind != NULL ? calloc(1, sizeof(*watched)) : NULL;
+    if (watched == NULL) {
+        cache_database_unref(behind);
         return NULL;
     }
+    watched->database = behind;
     list_push_back(&app->watched, &watched->node);
     return watched;
 }
 
-static bool watch(struct app *app, const struct config_database *database, enum cache_mode mode, struct error *error)
+/* A name says how strong a cache is wanted; the first that brings a user of its own says how the database is
+ * reached. */
+static void want(struct app_watched *watched, const struct config_database *database, enum cache_mode mode)
 {
-    struct app_watched *watched = watched_of(app, database);
-    if (watched == NULL)
-        return error_set(error, "out of memory");
-    const char *user = control_user(database);
-    if (mode != CACHE_OFF && user == NULL && app->first_user != NULL)
+    if (mode == CACHE_OFF)
+        return;
+    if (mode > watched->mode)
+        watched->mode = mode;
+    if (watched->via == NULL || (control_user(watched->via) == NULL && control_user(database) != NULL))
+        watched->via = database;
+}
+
+static bool watch(struct app *app, const struct app_watched *watched, struct error *error)
+{
+    const struct config_database *database = watched->via;
+    const char *user = database != NULL ? control_user(database) : NULL;
+    if (database != NULL && user == NULL)
         user = app->first_user;
-    if (mode == CACHE_OFF || user == NULL)
+    if (user == NULL)
         return cache_database_watch(watched->database, CACHE_OFF, NULL);
     const struct config_host *host = &database->hosts[0];
     char port[16], timeout[] = "10";
     snprintf(port, sizeof(port), "%d", host->port);
     const char *const keywords[] = {"host", "port", "dbname", "user", "password", "connect_timeout", NULL};
-    const char *const values[] = {host->name, port, config_dbname(database, database->name), user,
-                                  secret_of(app, database, user), timeout, NULL};
+    const char *const values[] = {
+        host->name, port, config_dbname(database, database->name), user, secret_of(app, database, user),
+        timeout,    NULL};
     const struct control_options options = {.keywords = keywords, .values = values};
-    return cache_database_watch(watched->database, mode, &options) ||
+    return cache_database_watch(watched->database, watched->mode, &options) ||
            error_set(error, "the control connection of database \"%s\" cannot be made", database->name);
+}
+
+static bool want_all(struct app *app, struct error *error)
+{
+    for (size_t i = 0; i < config_database_count(app->config); i++) {
+        const struct config_database *database = config_database_at(app->config, i);
+        enum cache_mode mode = strongest(app->config, database);
+        if (database->is_fallback) {
+            if (mode != CACHE_OFF)
+                log_warning("the databases of \"*\" are not cached: name a database to cache it");
+            continue;
+        }
+        if (mode == CACHE_EXACT && control_user(database) == NULL && database->cache == CACHE_EXACT)
+            log_info("database \"%s\": nothing is cached before a user has logged in whom the server trusts, "
+                     "or control_user is set",
+                     database->name);
+        struct app_watched *watched = watched_of(app, database);
+        if (watched == NULL)
+            return error_set(error, "out of memory");
+        want(watched, database, mode);
+    }
+    return true;
 }
 
 bool app_watch_databases(struct app *app, struct error *error)
@@ -134,18 +169,20 @@ bool app_watch_databases(struct app *app, struct error *error)
     }
     const struct config_settings *settings = config_settings(app->config);
     cache_set_limits(app->shared.cache, settings->cache_memory_bytes, settings->cache_max_result_bytes);
-    for (size_t i = 0; i < config_database_count(app->config); i++) {
-        const struct config_database *database = config_database_at(app->config, i);
-        enum cache_mode mode = strongest(app->config, database);
-        if (database->is_fallback) {
-            if (mode != CACHE_OFF)
-                log_warning("the databases of \"*\" are not cached: name a database to cache it");
-            continue;
-        }
-        if (mode == CACHE_EXACT && control_user(database) == NULL && database->cache == CACHE_EXACT)
-            log_info("database \"%s\": nothing is cached before a user has logged in whom the server trusts, or control_user is set",
-                     database->name);
-        if (!watch(app, database, mode, error))
+    list_for_each(&app->watched, node)
+    {
+        struct app_watched *watched = list_entry(node, struct app_watched, node);
+        watched->via = NULL;
+        watched->mode = CACHE_OFF;
+    }
+    if (!want_all(app, error))
+        return false;
+    list_for_each(&app->watched, each)
+    {
+        struct app_watched *watched = list_entry(each, struct app_watched, node);
+        bool is_done = watch(app, watched, error);
+        watched->via = NULL; /* belongs to a configuration that may be replaced */
+        if (!is_done)
             return false;
     }
     return true;
@@ -157,7 +194,6 @@ void app_free_cache(struct app *app)
     while (app->watched.head.next != NULL && (node = list_pop_front(&app->watched)) != NULL) {
         struct app_watched *watched = list_entry(node, struct app_watched, node);
         cache_database_unref(watched->database);
-        free(watched->name);
         free(watched);
     }
     if (app->shared.cache != NULL)
@@ -167,7 +203,8 @@ void app_free_cache(struct app *app)
             cache_worker_stop(app->shared.workers[i]->cache);
 }
 
-/* ---- the first user: where a database has no user of its own, whoever logs in first lends its name ------------------------ */
+/* ---- the first user: where a database has no user of its own, whoever logs in first lends its name
+ * ------------------------ */
 
 struct first_user_mail {
     struct mail mail;

@@ -263,7 +263,8 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
         return RELAY_VIOLATION;
     if (status == 'I' && !cached_commit(lease))
         return RELAY_HOLD;
-    cached_end_fill(lease, !lease->has_failed && !(front->flags & OWED_SWALLOW));
+    if (!(front->flags & OWED_SWALLOW)) /* that of BEGIN, or of settings, comes before the answer that is kept */
+        cached_end_fill(lease, !lease->has_failed);
     lease->status = (char)status;
     if (front->flags & OWED_SWALLOW)
         return on_own_ready(lease, front);

@@ -161,7 +161,7 @@ SETTINGS = [
     ("extra_float_digits", "-5", "SELECT f FROM shapes"), ("client_encoding", "LATIN1", "SELECT word FROM shapes"),
     ("lc_monetary", "POSIX", "SELECT f::numeric::money FROM shapes"), ("xmlbinary", "hex", "SELECT xmlelement(name e, raw) FROM shapes"),
     ("default_text_search_config", "german", "SELECT to_tsvector('running dogs') FROM shapes"),
-    ("app.unit", "mile", "SELECT coalesce(current_setting('app.unit', true), '') FROM shapes"),
+    ("app.unit", "mile", "SELECT current_setting('app.unit', true) FROM shapes"),
     ("quote_all_identifiers", "on", "SELECT quote_ident(word) FROM shapes"),
     ("search_path", "pg_catalog", "SELECT to_regclass('shapes') FROM public.shapes"),
     ("standard_conforming_strings", "off", "SELECT 'a\\\\b' FROM shapes"),
@@ -174,20 +174,25 @@ SETTINGS = [
 def test_c03_settings_are_part_of_the_identity(cached, name, setting, sql, protocol):
     cache = cached(FORMATS)
     plain, changed = cache.wire(), cache.wire()
-    ask = getattr(plain, protocol)
-    before = ask(sql).rows
+
+    def ask(client):
+        """The rows. A custom setting that a server connection has once known is '' after RESET, not NULL: PostgreSQL
+        has no way back to a name that was never heard of, neither within a session of its own nor here."""
+        rows = getattr(client, protocol)(sql).rows
+        return [[cell or b"" for cell in row] for row in rows] if name.startswith("app.") else rows
+    before = ask(plain)
     for _ in range(5):
-        ask(sql)
+        ask(plain)
     with direct_wire(cache.database) as direct:
-        assert getattr(direct, protocol)(sql).rows == before
+        assert ask(direct) == before
         for client in (changed, direct):
             client.do(f"SET {name} = '{setting}'")
-        want = getattr(direct, protocol)(sql).rows
+        want = ask(direct)
     for _ in range(4):
-        assert getattr(changed, protocol)(sql).rows == want
-        assert ask(sql).rows == before
+        assert ask(changed) == want
+        assert ask(plain) == before
     changed.do(f"RESET {name}")
-    assert getattr(changed, protocol)(sql).rows == before
+    assert ask(changed) == before
 
 
 def test_c04_settings_changed_inside_a_function(cached):
@@ -196,8 +201,7 @@ def test_c04_settings_changed_inside_a_function(cached):
                    "CREATE FUNCTION stay() RETURNS text LANGUAGE sql SET TimeZone = 'Asia/Tokyo' AS $$ SELECT 'here' $$")
     sql = "SELECT at, raw FROM shapes"
     traveller, other = cache.wire(), cache.wire()
-    for _ in range(6):
-        home = other.query(sql).texts
+    home = cache.warm(lambda: other.query(sql).texts, "shapes")
     assert traveller.query(sql).texts == home
     traveller.do("SELECT travel('Asia/Tokyo')")
     away = traveller.query(sql).texts
@@ -240,8 +244,7 @@ def test_c31_servers_with_other_defaults_do_not_share(cached, database):
     """The database's default changes: what new servers say is not what old ones said."""
     cache = cached(FORMATS)
     client = cache.wire()
-    for _ in range(6):
-        before = value(client.query("SELECT at FROM shapes"))
+    before = cache.warm(lambda: value(client.query("SELECT at FROM shapes")), "shapes")
     database.execute(f"ALTER DATABASE {database.name} SET TimeZone = 'Asia/Tokyo'")
     with cache.pooler.admin() as console:
         console.run("RECONNECT")

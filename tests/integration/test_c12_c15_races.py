@@ -203,6 +203,9 @@ def test_c28_a_write_that_commits_after_its_client_has_gone(cached, tap, ending)
     read must be as new as what PostgreSQL itself showed before the read began."""
     cache = cached(line={"port": tap.port}, default_pool_size=3)
     reader, writer = cache.wire(), cache.wire()
+    for sql in ("BEGIN", "SELECT 1", "COMMIT"):  # a server for each, since no new one can be had below
+        reader.do(sql)
+        writer.do(sql)
     cache.warm(lambda: value(reader.query(READ)))
     writer.send(query("UPDATE items SET v = 'late' WHERE id = 1 AND pg_sleep(1.5) IS NOT NULL"))
     until("it runs", lambda: cache.database.value(
