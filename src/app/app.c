@@ -176,7 +176,7 @@ static bool build(struct app *app, struct error *error)
     process_raise_file_limit(app->config);
     if (!app_load_users(app, app->config, &app->users))
         return error_set(error, "auth_file \"%s\" cannot be read", settings->auth_file);
-    if (app->options.is_daemon && !process_go_daemon(error))
+    if (app->options.is_daemon && !process_go_daemon(&app->ready_fd, error))
         return false;
     error->message[0] = '\0';
     app->pidfile = process_write_pidfile(settings->pidfile, error);
@@ -192,6 +192,8 @@ static bool build(struct app *app, struct error *error)
     if (!watch_signals(app) || !start_workers(app))
         return error_set(error, "cannot start threads");
     app_start_listeners(app);
+    if (app->options.is_daemon)
+        process_daemon_serves(app->ready_fd);
     return true;
 }
 

@@ -412,6 +412,10 @@ size_t route_data(struct client *client, struct slice data)
         return data.len;
     counter_add(&client->part->counters.bytes_received, used);
     struct lease *lease = client->lease;
+    if (cached_is_waiting(client))
+        timer_stop(&client->timer);
+    else if (used > 0 && client->state != CLIENT_WAITING && (lease == NULL || lease->busy_since_us == 0))
+        client_arm_idle(client); /* it has been answered without a server */
     if (lease != NULL && conn_is_congested(lease->server->conn))
         conn_set_reading(client->conn, false);
     return used;
