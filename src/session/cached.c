@@ -337,7 +337,6 @@ enum cached_step cached_query(struct client *client, struct sql_class *class, ui
     entry_unref(entry);
     settle(client);
     spare_lease(client);
-    client_was_answered(client);
     return CACHED_ANSWERED;
 }
 
@@ -457,7 +456,6 @@ static void answer_batch(struct client *client, const struct batch *batch, struc
     entry_unref(entry);
     settle(client);
     spare_lease(client);
-    client_was_answered(client);
 }
 
 static enum cached_step ask_about(struct client *client, const struct batch *batch, struct statement *statement)

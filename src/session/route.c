@@ -120,7 +120,6 @@ static void answer_here(struct client *client, const struct sql_class *class, co
         transaction_answered(&client->tx, class);
     else
         transaction_failed_while_held(&client->tx);
-    client_was_answered(client);
 }
 
 /* The held-back BEGIN goes in front, in the same write. */
