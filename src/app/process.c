@@ -19,10 +19,12 @@ bool process_change_user(const struct app_options *options, const struct config 
     if (getuid() != 0)
         return true;
     if (name[0] == '\0')
-        return error_set(error, "Weir should not run as root: set \"user\" in %s, or start it with -u USER", options->path);
+        return error_set(error, "Weir should not run as root: set \"user\" in %s, or start it with -u USER",
+                         options->path);
     const struct passwd *entry = getpwnam(name);
     if (entry == NULL)
-        return error_set(error, "user \"%s\" does not exist on this system; set \"user\" to one that does", name);
+        return error_set(error, "user \"%s\" does not exist on this system; set \"user\" to one that does",
+                         name);
     if (entry->pw_uid == 0)
         return error_set(error, "user \"%s\" is root; set \"user\" to an unprivileged one", name);
     if (initgroups(name, entry->pw_gid) != 0 || setgid(entry->pw_gid) != 0 || setuid(entry->pw_uid) != 0)
@@ -46,10 +48,12 @@ void process_raise_file_limit(const struct config *config)
     }
     unsigned long long need = (unsigned)settings->max_client_conn + servers + 64;
     if (need > limit.rlim_cur)
-        log_warning("open files: %llu allowed, %llu may be needed (max_client_conn %d, servers of one user %llu); raise the limit",
+        log_warning("open files: %llu allowed, %llu may be needed (max_client_conn %d, servers of one user "
+                    "%llu); raise the limit",
                     (unsigned long long)limit.rlim_cur, need, settings->max_client_conn, servers);
     else
-        log_info("open files: %llu allowed, about %llu needed at most for one user", (unsigned long long)limit.rlim_cur, need);
+        log_info("open files: %llu allowed, about %llu needed at most for one user",
+                 (unsigned long long)limit.rlim_cur, need);
 }
 
 /* The one who was called waits for the daemon to say that it serves: its end without a word is a failure. */
@@ -116,7 +120,8 @@ char *process_write_pidfile(const char *path, struct error *error)
     if (path[0] == '\0')
         return NULL;
     if (is_running(path)) {
-        error_set(error, "pidfile \"%s\" belongs to a running process: stop that one, or use another pidfile", path);
+        error_set(error, "pidfile \"%s\" belongs to a running process: stop that one, or use another pidfile",
+                  path);
         return NULL;
     }
     FILE *file = fopen(path, "w");

@@ -124,8 +124,9 @@ void cache_scope_unref(struct cache_scope *s);
 
 /*
  * One statement that a new server connection runs after login and connect_query: one row of three texts, the
- * fingerprint (settings, session user, server and database identity), search_path and default_transaction_isolation. A fill is only started
- * on a server whose fingerprint is the scope's, and which is the one that the control connection is on.
+ * fingerprint (settings, session user, server and database identity), search_path and
+ * default_transaction_isolation. A fill is only started on a server whose fingerprint is the scope's, and
+ * which is the one that the control connection is on.
  */
 const char *cache_baseline_query(void);
 
