@@ -22,6 +22,7 @@ struct gather {
     admin_gathered_fn *done;
     void *done_arg;
     uint64_t now_us, wall_us;
+    _Atomic bool is_redis_down; /* some worker's connection does not answer */
     struct admin_snapshot *snapshots[];
 };
 
@@ -165,7 +166,8 @@ static void add_server(struct admin_snapshot *snapshot, const struct gather *gat
                    gather->now_us - server->idle_since_us > part->settings.server_check_delay_us;
     row->state = is_used ? "used" : server->state == SERVER_CONNECTING ? "login" : server_state_name(server->state);
     row->addr = snapshot_text(snapshot, text);
-    row->port = part->database->hosts[server->host].port;
+    if ((size_t)server->host < part->database->host_count) /* fewer hosts, perhaps, since a reload */
+        row->port = part->database->hosts[server->host].port;
     row->local_addr = snapshot_text(snapshot, local_text);
     row->local_port = address_port(&local);
     row->connect_wall_us = gather->wall_us - (gather->now_us - server->connect_time_us);
@@ -249,6 +251,8 @@ static void visit(struct session_worker *session, void *arg)
         row->clients = (int)session->clients.count;
         row->cpu_us = clock_thread_cpu_us();
     }
+    if (session->cache != NULL && !cache_worker_redis_is_up(session->cache))
+        atomic_store(&gather->is_redis_down, true);
     gather->snapshots[index] = snapshot;
 }
 
@@ -277,18 +281,20 @@ static void add_shared(struct app *app, struct admin_snapshot *snapshot, unsigne
     }
 }
 
-static void add_store(struct app *app, struct admin_snapshot *snapshot)
+static void add_store(struct app *app, struct admin_snapshot *snapshot, const struct gather *gather)
 {
     struct show_store *row = snapshot_store(snapshot);
     if (row == NULL)
         return;
     const struct config_settings *settings = config_settings(app->config);
-    row->redis = settings->cache_redis[0] != '\0' ? "on" : "off";
+    row->redis = "off";
     row->memory_limit_bytes = settings->cache_memory_bytes;
     if (app->shared.cache == NULL)
         return;
     struct cache_stats stats;
     cache_stats(app->shared.cache, &stats);
+    if (settings->cache_redis[0] != '\0')
+        row->redis = atomic_load(&gather->is_redis_down) ? "bypassed" : "up";
     row->memory_used_bytes = stats.bytes;
     row->entries = stats.entries;
     row->evictions = stats.evictions;
@@ -310,7 +316,7 @@ static void gathered(struct app *app, void *arg, bool is_complete)
     if (all != NULL)
         add_shared(app, all, gather->parts);
     if (all != NULL && gather->parts & SNAPSHOT_POOLS)
-        add_store(app, all);
+        add_store(app, all, gather);
     gather->done(gather->done_arg, all);
     free(gather);
 }

@@ -176,7 +176,7 @@ static bool build(struct app *app, struct error *error)
     process_raise_file_limit(app->config);
     if (!app_load_users(app, app->config, &app->users))
         return error_set(error, "auth_file \"%s\" cannot be read", settings->auth_file);
-    if (app->options.is_daemon && !process_go_daemon(error))
+    if (app->options.is_daemon && !process_go_daemon(&app->ready_fd, error))
         return false;
     error->message[0] = '\0';
     app->pidfile = process_write_pidfile(settings->pidfile, error);
@@ -192,6 +192,8 @@ static bool build(struct app *app, struct error *error)
     if (!watch_signals(app) || !start_workers(app))
         return error_set(error, "cannot start threads");
     app_start_listeners(app);
+    if (app->options.is_daemon)
+        process_daemon_serves(app->ready_fd);
     return true;
 }
 
@@ -222,6 +224,17 @@ int app_run(struct app *app)
     return 0;
 }
 
+/* What was still on its way between threads arrives while everything it refers to is there. */
+static void drain_mails(struct app *app)
+{
+    bool had_mail = app->control != NULL;
+    while (had_mail) {
+        had_mail = worker_drain(app->control);
+        for (int i = 0; i < app->worker_count; i++)
+            had_mail = (app->workers[i] != NULL && worker_drain(app->workers[i])) || had_mail;
+    }
+}
+
 void app_free(struct app *app)
 {
     if (app == NULL)
@@ -230,6 +243,9 @@ void app_free(struct app *app)
     for (int i = 0; i < app->worker_count; i++)
         if (app->workers[i] != NULL)
             worker_stop(app->workers[i]);
+    if (app->shared.registry != NULL)
+        resolver_stop(registry_resolver(app->shared.registry));
+    drain_mails(app);
     app_close_listeners(app);
     app_stop_admin(app);
     for (int i = 0; i < app->shared.worker_count; i++)

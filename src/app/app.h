@@ -48,6 +48,7 @@ struct app {
     _Atomic bool is_check_posted;
     struct mail check_mail;
     char *pidfile;
+    int ready_fd; /* a daemon's, while it starts */
     struct list watched; /* databases that the cache knows (caching.c) */
     char *first_user;    /* whose rights the control connections have where nothing else is said */
 };
@@ -62,7 +63,9 @@ void app_round(struct app *app, round_visit visit, round_done done, void *arg);
 /* process.c */
 bool process_change_user(const struct app_options *options, const struct config *config, struct error *error);
 void process_raise_file_limit(const struct config *config);
-bool process_go_daemon(struct error *error);
+/* What comes back is the daemon; it writes to `ready_fd`, by the second function, when it serves. */
+bool process_go_daemon(int *ready_fd, struct error *error);
+void process_daemon_serves(int ready_fd);
 /* The kept path of the pid file, for its removal; NULL with an error, or without when there is none to write. */
 char *process_write_pidfile(const char *path, struct error *error);
 bool process_read_file(void *arg, const char *path, struct buf *out, struct error *error);

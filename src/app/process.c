@@ -52,13 +52,37 @@ void process_raise_file_limit(const struct config *config)
         log_info("open files: %llu allowed, about %llu needed at most for one user", (unsigned long long)limit.rlim_cur, need);
 }
 
-bool process_go_daemon(struct error *error)
+/* The one who was called waits for the daemon to say that it serves: its end without a word is a failure. */
+static void report_daemon(int fd)
 {
+    char word;
+    if (read(fd, &word, 1) == 1)
+        _exit(EXIT_SUCCESS);
+    fprintf(stderr, "weir: cannot start: the log says why\n");
+    _exit(EXIT_FAILURE);
+}
+
+void process_daemon_serves(int fd)
+{
+    if (write(fd, "+", 1) != 1)
+        log_debug("nobody waits for the daemon to start");
+    close(fd);
+}
+
+bool process_go_daemon(int *ready_fd, struct error *error)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return error_set(error, "pipe: %s", strerror(errno));
     pid_t pid = fork();
     if (pid < 0)
         return error_set(error, "fork: %s", strerror(errno));
-    if (pid > 0)
-        _exit(0);
+    if (pid > 0) {
+        close(ends[1]);
+        report_daemon(ends[0]);
+    }
+    close(ends[0]);
+    *ready_fd = ends[1];
     if (setsid() < 0)
         return error_set(error, "setsid: %s", strerror(errno));
     pid = fork();

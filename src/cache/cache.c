@@ -165,6 +165,11 @@ void cache_worker_stop(struct cache_worker *w)
     w->redis = NULL;
 }
 
+bool cache_worker_redis_is_up(const struct cache_worker *w)
+{
+    return w->redis == NULL || store_redis_is_up(w->redis);
+}
+
 void cache_worker_free(struct cache_worker *w)
 {
     if (w == NULL)

@@ -171,7 +171,7 @@ const struct option option_global_rows[] = {
     {BOOL(pool_adaptive, "0", RELOAD, LATER, "Let Weir find the best pool size below the limit.")},
     {BOOL(server_round_robin, "0", RELOAD, WORKS,
           "Use idle servers in turn, rather than the one used last.")},
-    {BOOL(server_fast_close, "0", RELOAD, WORKS,
+    {BOOL(server_fast_close, "0", RELOAD, LATER,
           "When a server has to close, do so at the end of the transaction even in session mode.")},
     {TEXT(server_reset_query, "DISCARD ALL", RELOAD, WORKS,
           "Sent to a server between two clients in session mode; empty: nothing.")},
@@ -179,12 +179,12 @@ const struct option option_global_rows[] = {
     {TEXT(server_check_query, "<empty>", RELOAD, WORKS,
           "Tests an idle server before use; <empty> is a query without text, an empty value tests nothing.")},
     {SECONDS(server_check_delay, "30", RELOAD, WORKS, "A server idle for less is handed out untested.")},
-    {ENUM(pin, "allow", RELOAD, WORKS, pin_names,
+    {ENUM(pin, "allow", RELOAD, LATER, pin_names,
           "Whether a session may keep its server in transaction mode for what cannot be moved (temporary "
           "tables, session locks).")},
     {ENUM(defer_begin, "auto", RELOAD, WORKS, defer_begin_names,
           "Hold BEGIN back until a statement needs a server; auto: where the cache is on.")},
-    {TEXT(harmless_functions, "", RELOAD, WORKS,
+    {TEXT(harmless_functions, "", RELOAD, LATER,
           "Functions that change neither settings nor anything else of a session, comma separated; "
           "schema.name or name.")},
 #undef GROUP
@@ -206,12 +206,12 @@ const struct option option_global_rows[] = {
     {SECONDS(server_connect_timeout, "15", RELOAD, WORKS, "Longest time to connect and log in to a server.")},
     {SECONDS(server_login_retry, "15", RELOAD, WORKS,
              "Pause after a failed login to a server before the next attempt.")},
-    {SECONDS(suspend_timeout, "10", RELOAD, WORKS, "Longest wait for buffers to empty during SUSPEND.")},
-    {SECONDS(autodb_idle_timeout, "3600", RELOAD, WORKS,
+    {SECONDS(suspend_timeout, "10", RELOAD, LATER, "Longest wait for buffers to empty during SUSPEND.")},
+    {SECONDS(autodb_idle_timeout, "3600", RELOAD, LATER,
              "Databases made from the * entry are forgotten after this time without use.")},
-    {SECONDS(pool_idle_timeout, "0", RELOAD, WORKS,
+    {SECONDS(pool_idle_timeout, "0", RELOAD, LATER,
              "Pools without any connection are forgotten after this time.")},
-    {INT(query_wait_notify, "5", RELOAD, WORKS, 0, 86400,
+    {INT(query_wait_notify, "5", RELOAD, LATER, 0, 86400,
          "Seconds of waiting after which the client gets a notice; 0: none.")},
     {SECONDS(dns_max_ttl, "15", RELOAD, NO_EFFECT,
              "How long PgBouncer remembers an address; Weir asks the system's resolver for every new "
@@ -228,13 +228,13 @@ const struct option option_global_rows[] = {
     {INT(pkt_buf, "4096", RESTART, NO_EFFECT, 0, INT_MAX, "Size of buffers in PgBouncer.")},
     {INT(sbuf_loopcnt, "5", RELOAD, NO_EFFECT, 0, INT_MAX, "Rounds of reading in PgBouncer.")},
     {BOOL(disable_pqexec, "0", RESTART, LATER, "Refuse the simple query protocol.")},
-    {BOOL(application_name_add_host, "0", RELOAD, WORKS,
+    {BOOL(application_name_add_host, "0", RELOAD, LATER,
           "Append the client's address to application_name at login.")},
     {TEXT(ignore_startup_parameters, "", RELOAD, WORKS,
           "Startup parameters that are dropped instead of honoured, comma separated.")},
     {TEXT(track_extra_parameters, "IntervalStyle", RESTART, NO_EFFECT,
           "Further parameters to keep per client; Weir keeps all of them anyway.")},
-    {TEXT(login_notify_message, "", RELOAD, WORKS, "Text sent as a notice to every client that logs in.")},
+    {TEXT(login_notify_message, "", RELOAD, LATER, "Text sent as a notice to every client that logs in.")},
     {INT(peer_id, "0", RELOAD, LATER, 0, 16383, "Number of this process among its peers.")},
 #undef GROUP
 
@@ -277,16 +277,17 @@ const struct option option_global_rows[] = {
      .is_secret = true},
     {SECONDS_IN(cache_redis_timeout, "0.005", RELOAD, WORKS, 100, 60 * SECOND,
                 "Longest wait for Redis before PostgreSQL is asked.")},
-    {SECONDS_IN(cache_lease, "1", RELOAD, WORKS, 10000, 3600 * SECOND,
+    {SECONDS_IN(cache_lease, "1", RELOAD, LATER, 10000, 3600 * SECOND,
                 "How long a writer waits for an unreachable Redis, and readers elsewhere trust it.")},
-    {ENUM(cache_hints, "restrict", RELOAD, WORKS, cache_hints_names,
-          "What /* weir: ... */ comments may do: nothing, only lessen caching, or allow it too.")},
+    {ENUM(cache_hints, "restrict", RELOAD, LATER, cache_hints_names,
+          "What /* weir: ... */ comments may do: nothing, only lessen caching, or allow it too."),
+     .accepts = "off"},
     {ENUM(cache_writes, "anywhere", RELOAD, WORKS, cache_writes_names,
           "Where writes come from; through_weir promises that all pass through this process, which exact "
           "needs.")},
     {ENUM(cache_feed, "off", RELOAD, LATER, cache_feed_names,
           "Learn of writes around Weir by logical decoding.")},
-    {SECONDS(cache_max_lag, "1", RELOAD, WORKS, "How far the feed may be behind before hits stop.")},
+    {SECONDS(cache_max_lag, "1", RELOAD, LATER, "How far the feed may be behind before hits stop.")},
 #undef GROUP
 
 #define GROUP "HTTP"

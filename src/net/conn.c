@@ -48,10 +48,14 @@ static void arm(struct conn *conn)
 {
     bool is_full = conn->in.len >= conn->input_limit;
     short wanted = 0;
-    if (!conn->is_closed && conn->is_reading && !conn->is_connecting && !is_full)
-        wanted |= EV_READ;
-    if (!conn->is_closed && (conn->is_connecting || conn_output_pending(conn) > 0) && conn->write_error == 0)
-        wanted |= EV_WRITE;
+    if (conn->is_closed)
+        wanted = 0;
+    else if (conn->write_error != 0) /* the end is told even to those who do not read */
+        wanted = EV_READ;
+    else if (conn->is_connecting)
+        wanted = EV_WRITE;
+    else
+        wanted = (short)((conn->is_reading && !is_full ? EV_READ : 0) | (conn_output_pending(conn) > 0 ? EV_WRITE : 0));
     if (wanted == conn->armed)
         return;
     if (conn->armed != 0)
@@ -176,6 +180,10 @@ static void deliver(struct conn *conn, struct slice data, bool from_in)
 
 static void receive(struct conn *conn)
 {
+    if (conn->write_error != 0 && (!conn->is_reading || conn->in.len >= conn->input_limit)) {
+        end(conn, conn->write_error);
+        return;
+    }
     uint8_t *scratch = worker_read_buffer(conn->worker);
     size_t room = WORKER_READ_BYTES;
     if (conn->in.len > 0 && conn->input_limit - conn->in.len < room)
@@ -237,7 +245,7 @@ static void finish_connect(struct conn *conn)
     conn->is_connecting = false;
     if (error != 0)
         end(conn, error);
-    else
+    else if (conn->handler->on_connected != NULL)
         conn->handler->on_connected(conn->owner);
 }
 
@@ -254,8 +262,11 @@ static void ready(evutil_socket_t fd, short what, void *arg)
     }
     if (!conn->is_freed && !conn->is_closed && (what & EV_READ))
         receive(conn);
-    if (leave(conn))
-        arm(conn);
+    if (!leave(conn))
+        return;
+    arm(conn);
+    if (conn->write_error != 0 && !conn->is_closed) /* reads on to the end, which the socket may never show */
+        event_active(&conn->event, EV_READ, 0);
 }
 
 static void keep(struct conn *conn, const struct iovec *parts, int count, size_t skip)
@@ -359,6 +370,8 @@ void conn_attach(struct conn *conn, struct worker *worker)
 {
     conn->worker = worker;
     arm(conn);
+    if (conn->write_error != 0 && !conn->is_closed)
+        event_active(&conn->event, EV_READ, 0);
 }
 
 void conn_set_handler(struct conn *conn, const struct conn_handler *handler, void *owner)
@@ -400,6 +413,7 @@ struct worker *conn_worker(const struct conn *conn)
 
 /* What is left of a connection that only has output to send. */
 struct lingering {
+    struct list_node node; /* in the worker's list */
     struct conn *conn;
     struct timer timer;
 };
@@ -415,6 +429,7 @@ static void linger_end(void *owner, int error)
     (void)error;
     struct lingering *lingering = owner;
     timer_stop(&lingering->timer);
+    list_remove(worker_lingering(lingering->conn->worker), &lingering->node);
     conn_free(lingering->conn);
     free(lingering);
 }
@@ -448,10 +463,18 @@ void conn_close_after_output(struct conn *conn)
         return;
     }
     lingering->conn = conn;
+    list_push_back(worker_lingering(conn->worker), &lingering->node);
     conn->handler = &linger_handler;
     conn->owner = lingering;
     conn->was_congested = true; /* so that the end of the output is told */
     if (conn->depth == 0) /* else a handler further up the stack may still be reading from it */
         buf_free(&conn->in);
     timer_start(worker_loop(conn->worker), &lingering->timer, LINGER_US, linger_timeout);
+}
+
+void conn_end_lingering(struct worker *worker)
+{
+    struct list_node *node;
+    while ((node = list_first(worker_lingering(worker))) != NULL)
+        linger_end(list_entry(node, struct lingering, node), 0);
 }

@@ -18,18 +18,20 @@ struct mailbox {
     struct event *event;
 };
 
-static void drain(struct mailbox *mailbox)
+bool mailbox_drain(struct mailbox *mailbox)
 {
     pthread_mutex_lock(&mailbox->mutex);
     struct mail *mail = mailbox->first;
     mailbox->first = NULL;
     mailbox->last = &mailbox->first;
     pthread_mutex_unlock(&mailbox->mutex);
+    bool had_mail = mail != NULL;
     while (mail != NULL) {
         struct mail *next = mail->next;
         mail->run(mail);
         mail = next;
     }
+    return had_mail;
 }
 
 static void wake(evutil_socket_t fd, short what, void *arg)
@@ -38,7 +40,7 @@ static void wake(evutil_socket_t fd, short what, void *arg)
     uint64_t count;
     ssize_t ignored = read(fd, &count, sizeof(count));
     (void)ignored;
-    drain(arg);
+    mailbox_drain(arg);
 }
 
 struct mailbox *mailbox_new(struct loop *loop)
@@ -62,8 +64,8 @@ void mailbox_free(struct mailbox *mailbox)
 {
     if (mailbox == NULL)
         return;
-    while (mailbox->first != NULL)
-        drain(mailbox);
+    while (mailbox_drain(mailbox))
+        ;
     if (mailbox->event != NULL)
         event_free(mailbox->event);
     if (mailbox->fd >= 0)

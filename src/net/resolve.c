@@ -97,21 +97,29 @@ struct resolver *resolver_new(void)
     return resolver;
 }
 
-void resolver_free(struct resolver *resolver)
+void resolver_stop(struct resolver *resolver)
 {
-    if (resolver == NULL)
-        return;
     pthread_mutex_lock(&resolver->mutex);
     resolver->is_ending = true;
     pthread_cond_signal(&resolver->wake);
     pthread_mutex_unlock(&resolver->mutex);
     if (resolver->is_started)
         pthread_join(resolver->thread, NULL);
+    resolver->is_started = false;
     while (resolver->first != NULL) {
         struct question *question = resolver->first;
         resolver->first = question->next;
-        free_question(question);
+        snprintf(question->answer.error, sizeof(question->answer.error), "shutting down");
+        worker_post(question->worker, &question->mail);
     }
+    resolver->last = &resolver->first;
+}
+
+void resolver_free(struct resolver *resolver)
+{
+    if (resolver == NULL)
+        return;
+    resolver_stop(resolver);
     pthread_cond_destroy(&resolver->wake);
     pthread_mutex_destroy(&resolver->mutex);
     free(resolver);
@@ -119,8 +127,8 @@ void resolver_free(struct resolver *resolver)
 
 static bool ensure_thread(struct resolver *resolver)
 {
-    if (resolver->is_started)
-        return true;
+    if (resolver->is_started || resolver->is_ending)
+        return !resolver->is_ending;
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -10,6 +10,7 @@ struct worker {
     struct loop *loop;
     struct mailbox *mailbox;
     void *context;
+    struct list lingering;
     pthread_t thread;
     bool is_started;
     uint8_t read_buffer[WORKER_READ_BYTES];
@@ -26,6 +27,7 @@ struct worker *worker_new(int index)
     if (worker == NULL)
         return NULL;
     worker->index = index;
+    list_init(&worker->lingering);
     worker->loop = loop_new();
     if (worker->loop != NULL)
         worker->mailbox = mailbox_new(worker->loop);
@@ -95,6 +97,16 @@ uint8_t *worker_read_buffer(struct worker *worker)
 void worker_post(struct worker *worker, struct mail *mail)
 {
     mailbox_post(worker->mailbox, mail);
+}
+
+bool worker_drain(struct worker *worker)
+{
+    return mailbox_drain(worker->mailbox);
+}
+
+struct list *worker_lingering(struct worker *worker)
+{
+    return &worker->lingering;
 }
 
 void worker_set_context(struct worker *worker, void *context)

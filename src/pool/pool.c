@@ -21,6 +21,8 @@
 enum {
     FOREIGN_ADVANTAGE_US = 1000,  /* how much longer another worker's waiter must have waited to be served first */
     BACKOFF_FIRST_US = 50 * 1000, /* after the first failure of a host; doubles up to server_login_retry */
+    NEWS_DELAY_US = 10 * 1000,    /* idle for longer than this, a server may have ended without the loop having told yet */
+    LIMIT_RETRY_US = 20 * 1000,   /* how soon to look again whether somebody else has given back what a limit allows */
     IDLE_SCAN = 8,                /* how many idle servers are looked at for a matching profile */
 };
 
@@ -181,7 +183,8 @@ static void publish_oldest(struct pool_part *part)
 {
     struct list_node *first = list_first(&part->waiters);
     uint64_t since = first == NULL ? 0 : list_entry(first, struct pool_waiter, node)->since_us;
-    atomic_store_explicit(&part->oldest_wait_us, since, memory_order_relaxed);
+    /* Sequentially consistent, as idle_count is: of a waiter and a free server, one sees the other. */
+    atomic_store(&part->oldest_wait_us, since);
 }
 
 bool pool_is_waiting(const struct pool_waiter *waiter)
@@ -293,12 +296,17 @@ static bool take_budgets(struct pool_part *part, int size)
     return false;
 }
 
-void pool_server_gone(struct server *server)
+void pool_give_budgets(struct pool_part *part)
 {
-    struct pool_part *part = server->part;
     budget_give(&part->pool->budget);
     budget_give(&part->pool->database->servers);
     budget_give(&part->pool->user->servers);
+}
+
+void pool_server_gone(struct server *server)
+{
+    struct pool_part *part = server->part;
+    pool_give_budgets(part);
     atomic_fetch_sub_explicit(&part->server_count, 1, memory_order_relaxed);
 }
 
@@ -326,6 +334,18 @@ static int size_now(struct pool_part *part, uint64_t now)
 
 static void ask_for_idle(struct pool_part *part);
 
+/*
+ * What this part's own servers use is given back under its eyes. What other workers and other pools use is not: while somebody
+ * waits for that, it is looked at again.
+ */
+static void watch_limits(struct pool_part *part, int size)
+{
+    int own = atomic_load_explicit(&part->server_count, memory_order_relaxed);
+    bool has_waiters = !list_is_empty(&part->waiters) || !list_is_empty(&part->newcomers);
+    if (own < size && has_waiters && !timer_is_running(&part->retry_timer))
+        timer_start(worker_loop(part->worker), &part->retry_timer, LIMIT_RETRY_US, retry_due);
+}
+
 static void open_servers(struct pool_part *part)
 {
     uint64_t now = clock_now_us(), retry_at;
@@ -349,6 +369,7 @@ static void open_servers(struct pool_part *part)
         int size = size_now(part, now);
         if (!take_budgets(part, size)) {
             ask_for_idle(part);
+            watch_limits(part, size);
             return;
         }
         if (budget_used(&part->pool->budget) > part->settings.size && part->settings.size > 0)
@@ -446,6 +467,10 @@ static struct server *take_idle(struct pool_part *part, const void *preferred_pr
             server_close(best, best->close_reason);
             continue;
         }
+        if (clock_now_us() - best->idle_since_us > NEWS_DELAY_US && conn_has_news(best->conn)) {
+            server_close(best, "server conn crashed?");
+            continue;
+        }
         uint64_t delay = part->settings.server_check_delay_us;
         if (part->settings.check_query[0] != '\0' && clock_now_us() - best->idle_since_us > delay) {
             best->idle_since_us = clock_now_us();
@@ -530,18 +555,18 @@ struct parts_mail {
     struct server *server;
 };
 
-static void post_parts(struct pool_part *at, void (*run)(struct mail *), struct pool_part *from, struct pool_part *to,
-                       struct server *server)
+/* False when memory is out. */
+static bool post_parts(struct pool_part *at, void (*run)(struct mail *), struct pool_part *from, struct pool_part *to)
 {
     struct parts_mail *mail = malloc(sizeof(*mail));
-    if (mail == NULL) {
-        if (server != NULL)
-            server_close(server, "out of memory");
-        return;
-    }
-    *mail = (struct parts_mail){.mail = {.run = run}, .from = from, .to = to, .server = server};
+    if (mail == NULL)
+        return false;
+    *mail = (struct parts_mail){.mail = {.run = run}, .from = from, .to = to};
     worker_post(at->worker, &mail->mail);
+    return true;
 }
+
+static void promise(struct pool_part *part);
 
 static void receive_server(struct mail *mail)
 {
@@ -553,23 +578,28 @@ static void receive_server(struct mail *mail)
     atomic_store(&part->has_asked, false);
     atomic_fetch_add_explicit(&part->server_count, 1, memory_order_relaxed);
     list_push_back(&part->servers[SERVER_IDLE], &server->node);
-    atomic_store_explicit(&part->idle_count, (int)part->servers[SERVER_IDLE].count, memory_order_relaxed);
+    atomic_store(&part->idle_count, (int)part->servers[SERVER_IDLE].count);
     server_adopt(server);
     pool_serve(part);
+    promise(part); /* whoever it was for may have left, while others wait where it came from */
 }
 
 /* Takes an idle server from `from` (whose thread this is) to `to`, if there still is one to spare and a need. */
 static bool hand_over(struct pool_part *from, struct pool_part *to)
 {
     struct list_node *node = list_first(&from->servers[SERVER_IDLE]);
-    if (node == NULL || atomic_load_explicit(&to->oldest_wait_us, memory_order_relaxed) == 0)
+    if (node == NULL || atomic_load(&to->oldest_wait_us) == 0)
+        return false;
+    struct parts_mail *mail = malloc(sizeof(*mail));
+    if (mail == NULL)
         return false;
     struct server *server = list_entry(node, struct server, node);
+    *mail = (struct parts_mail){.mail = {.run = receive_server}, .from = from, .to = to, .server = server};
     list_remove(&from->servers[SERVER_IDLE], node);
-    atomic_store_explicit(&from->idle_count, (int)from->servers[SERVER_IDLE].count, memory_order_relaxed);
+    atomic_store(&from->idle_count, (int)from->servers[SERVER_IDLE].count);
     atomic_fetch_sub_explicit(&from->server_count, 1, memory_order_relaxed);
     server_orphan(server);
-    post_parts(to, receive_server, from, to, server);
+    worker_post(to->worker, &mail->mail);
     return true;
 }
 
@@ -599,10 +629,11 @@ static void ask_for_idle(struct pool_part *part)
         return;
     for (int i = 0; i < pool->part_count; i++) {
         struct pool_part *other = part_at(pool, i);
-        if (other == NULL || other == part || atomic_load_explicit(&other->idle_count, memory_order_relaxed) == 0)
+        if (other == NULL || other == part || atomic_load(&other->idle_count) == 0)
             continue;
         atomic_store(&part->has_asked, true);
-        post_parts(other, asked_for_idle, other, part, NULL);
+        if (!post_parts(other, asked_for_idle, other, part))
+            atomic_store(&part->has_asked, false);
         return;
     }
 }
@@ -618,7 +649,7 @@ static struct pool_part *more_patient(struct pool_part *part)
         struct pool_part *other = part_at(pool, i);
         if (other == NULL || other == part)
             continue;
-        uint64_t since = atomic_load_explicit(&other->oldest_wait_us, memory_order_relaxed);
+        uint64_t since = atomic_load(&other->oldest_wait_us);
         bool is_stranded = own != 0 && atomic_load_explicit(&other->server_count, memory_order_relaxed) == 0;
         if (since != 0 && (since < oldest || (is_stranded && best == NULL))) {
             oldest = since < oldest ? since : oldest;
@@ -628,17 +659,22 @@ static struct pool_part *more_patient(struct pool_part *part)
     return best;
 }
 
+/* An idle server goes to a waiter of another worker, if one there comes first. */
+static void promise(struct pool_part *part)
+{
+    if (part->pool->part_count == 1 || part->servers[SERVER_IDLE].count <= part->promised ||
+        registry_is_paused(part->pool->registry, part->pool->database))
+        return;
+    struct pool_part *other = more_patient(part);
+    if (other != NULL && post_parts(part, keep_promise, part, other))
+        part->promised++;
+}
+
 /* The server is idle: to whom does it go? */
 static void place(struct server *server)
 {
     struct pool_part *part = server->part;
-    if (part->pool->part_count > 1 && !registry_is_paused(part->pool->registry, part->pool->database)) {
-        struct pool_part *other = more_patient(part);
-        if (other != NULL && part->servers[SERVER_IDLE].count > part->promised) {
-            part->promised++;
-            post_parts(part, keep_promise, part, other, NULL);
-        }
-    }
+    promise(part);
     if (!list_is_empty(&part->waiters) || !list_is_empty(&part->newcomers))
         pool_serve(part);
 }

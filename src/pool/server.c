@@ -45,9 +45,12 @@ const char *server_prefix(const struct server *server)
     char host[ADDRESS_TEXT_BYTES] = "?";
     if (server->address.len > 0)
         address_host_text(&server->address, host);
-    const struct config_host *configured = &server->part->database->hosts[server->host];
+    /* After a reload there may be fewer hosts than there were. */
+    const struct config_database *database = server->part->database;
+    int port = (size_t)server->host < database->host_count ? database->hosts[server->host].port
+                                                           : address_port(&server->address);
     snprintf(text, sizeof(text), "S-%p: %s/%s@%s:%d", (const void *)server, server->part->pool->database->name,
-             server->part->pool->user->name, host, configured->port);
+             server->part->pool->user->name, host, port);
     return text;
 }
 
@@ -108,7 +111,7 @@ void server_set_state(struct server *server, enum server_state state)
         if (part->settings.server_idle_timeout_us > 0)
             timer_start(loop_of(server), &server->timer, part->settings.server_idle_timeout_us, idle_timeout);
     }
-    atomic_store_explicit(&part->idle_count, (int)part->servers[SERVER_IDLE].count, memory_order_relaxed);
+    atomic_store(&part->idle_count, (int)part->servers[SERVER_IDLE].count);
 }
 
 /* Everything but the accounting of why. */
@@ -122,7 +125,7 @@ static void destroy(struct server *server)
     timer_stop(&server->timer);
     timer_stop(&server->life_timer);
     list_remove(&part->servers[server->state], &server->node);
-    atomic_store_explicit(&part->idle_count, (int)part->servers[SERVER_IDLE].count, memory_order_relaxed);
+    atomic_store(&part->idle_count, (int)part->servers[SERVER_IDLE].count);
     registry_events(part->pool->registry)->on_free(server);
     cancel_forget(server);
     login_free(server->login);
@@ -239,15 +242,24 @@ static size_t on_data(void *owner, struct slice data)
     struct conn *conn = server->conn;
     size_t used = 0;
     while (used < data.len) {
-        if (server->state == SERVER_LEASED)
-            return used + registry_events(server->part->pool->registry)->on_data(server->owner, server, slice_from(data, used));
+        if (server->state == SERVER_LEASED) {
+            const void *owner_then = server->owner;
+            const struct server_events *events = registry_events(server->part->pool->registry);
+            used += events->on_data(server->owner, server, slice_from(data, used));
+            if (!conn_is_open(conn) || server->owner == owner_then)
+                return used;
+            continue; /* released in the middle: the rest is for whoever has it now */
+        }
         struct frame frame;
         enum frame_result result = frame_next(slice_from(data, used), &frame);
         if (result == FRAME_BAD || (result == FRAME_PARTIAL && frame.total > FRAME_LIMIT)) {
-            if (server->state == SERVER_LOGIN)
+            struct pool_part *part = server->part;
+            if (server->state == SERVER_LOGIN) {
                 fail(server, "malformed message from server", "08P01", SLICE_EMPTY);
-            else
+            } else {
                 server_close(server, "malformed message from server");
+                pool_serve(part);
+            }
             return data.len;
         }
         if (result != FRAME_COMPLETE) {
@@ -390,6 +402,7 @@ void server_connect(struct pool_part *part, int host)
 {
     struct server *server = calloc(1, sizeof(*server));
     if (server == NULL) {
+        pool_give_budgets(part);
         pool_server_failed(part, host, "out of memory", "53200", SLICE_EMPTY);
         return;
     }

@@ -167,6 +167,8 @@ static unsigned facts(const struct client *client, const struct sql_class *class
         flags |= CACHE_HAS_TEMPORARY;
     if (pin_has(&client->pins, PIN_CODE) || pin_has(&client->pins, PIN_SETTING) || transaction_is_lost(&client->tx))
         flags |= CACHE_UNSEEN_STATE;
+    if (client->lease != NULL) /* who holds a server never waits for one who may be waiting for it */
+        flags |= CACHE_NO_WAIT;
     if (text_flags & TEMPLATE_DATETIME_WORD)
         flags |= CACHE_DATETIME_WORD;
     if (config_settings(client->part->config)->cache_hints != CACHE_HINTS_OFF && class->hint.cache == HINT_CACHE_OFF)
@@ -292,6 +294,13 @@ static enum cached_step step_for(struct client *client, struct cached_ask *ask)
     }
 }
 
+/* A server that was granted for a question that the cache has answered meanwhile goes back. */
+static void spare_lease(struct client *client)
+{
+    if (client->lease != NULL)
+        lease_try_release(client->lease);
+}
+
 static void write_pieces(struct client *client, struct buf *front, struct slice middle, struct buf *back)
 {
     struct outbox *outbox = client->session->outbox;
@@ -330,6 +339,8 @@ enum cached_step cached_query(struct client *client, struct sql_class *class, ui
     account_hit(client, entry, ask->since_us, answer.len);
     entry_unref(entry);
     settle(client);
+    spare_lease(client);
+    client_was_answered(client);
     return CACHED_ANSWERED;
 }
 
@@ -448,6 +459,8 @@ static void answer_batch(struct client *client, const struct batch *batch, struc
         account_hit(client, entry, ask->since_us, bytes);
     entry_unref(entry);
     settle(client);
+    spare_lease(client);
+    client_was_answered(client);
 }
 
 static enum cached_step ask_about(struct client *client, const struct batch *batch, struct statement *statement)

@@ -226,6 +226,12 @@ void client_arm_idle(struct client *client)
         timer_start(worker_loop(client->session->worker), &client->timer, limit, idle_timeout);
 }
 
+void client_was_answered(struct client *client)
+{
+    if (client->state == CLIENT_IDLE)
+        client_arm_idle(client);
+}
+
 static void login_timeout(struct timer *timer)
 {
     struct client *client = list_entry(timer, struct client, timer);

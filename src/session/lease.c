@@ -15,6 +15,8 @@
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
+enum { CANCEL_AGAIN_US = 250 * 1000 };
+
 static const char DISCARD[] = "DISCARD ALL";
 
 struct lease_portal {
@@ -25,6 +27,14 @@ struct lease_portal {
 };
 
 /* ---- beginning and end ------------------------------------------------------------------------------------------ */
+
+/* A simple query ends the unnamed statement of its session: before the next use it is parsed again. */
+void lease_forget_unnamed(struct server *server)
+{
+    if (server->unnamed != NULL)
+        statement_unref(server->unnamed);
+    server->unnamed = NULL;
+}
 
 static void forget_old_plans(struct lease *lease)
 {
@@ -39,6 +49,7 @@ static void forget_old_plans(struct lease *lease)
     encode_query(out, SLICE_LITERAL("DEALLOCATE ALL"));
     outbox_made(lease->session->outbox);
     statement_set_clear(server->statements);
+    lease_forget_unnamed(server);
     lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW});
 }
 
@@ -87,14 +98,17 @@ void lease_end(struct lease *lease)
     owed_clear(&lease->owed);
     lease_portals_clear(lease);
     profile_unref(lease->before);
-    lease->before = NULL;
+    profile_unref(lease->switched);
+    lease->before = lease->switched = NULL;
     buf_free(&lease->greeting);
     buf_free(&lease->refusal);
     buf_free(&lease->cleanup);
+    conn_set_reading(lease->server->conn, true); /* may have stopped for a slow client, who now has to wait for nobody */
     lease->server = NULL;
     lease->client = NULL;
     if (client != NULL) {
         client->lease = NULL;
+        conn_set_reading(client->conn, true);
         if (!client->is_ending && client->state == CLIENT_LEASED)
             client_set_state(client, CLIENT_IDLE);
     }
@@ -188,6 +202,8 @@ bool lease_prepare(struct lease *lease, bool must_be_alone)
     if (server->profile == wanted)
         return true;
     lease->before = profile_ref(server->profile);
+    if (!must_be_alone) /* else what the server reports of it comes before a ReadyForQuery of its own */
+        lease->switched = profile_ref(wanted);
     if (!send_profile(lease, server->profile, wanted, must_be_alone))
         return false;
     set_server_profile(server, profile_ref(wanted));
@@ -196,6 +212,26 @@ bool lease_prepare(struct lease *lease, bool must_be_alone)
     if (must_be_alone)
         outbox_flush(lease->session->outbox);
     return !must_be_alone;
+}
+
+bool lease_reset(struct lease *lease)
+{
+    struct server *server = lease->server;
+    struct outbox *outbox = lease->session->outbox;
+    struct profile *empty = profile_empty(lease->session->shared->profiles);
+    if (server->profile == empty) {
+        profile_unref(empty);
+        return true;
+    }
+    set_server_profile(server, empty);
+    if (server->statements != NULL)
+        statement_set_clear(server->statements);
+    if (server->unnamed != NULL)
+        statement_unref(server->unnamed);
+    server->unnamed = NULL;
+    encode_query(outbox_make(outbox, server->conn), slice_str(DISCARD));
+    outbox_made(outbox);
+    return lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW});
 }
 
 void lease_settle(struct lease *lease, bool is_committed)
@@ -454,6 +490,27 @@ static bool roll_back_orphan(struct lease *lease)
     return lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW});
 }
 
+/*
+ * pg_try_advisory_lock may have failed, and keys may be computed: where nothing but a lock binds the session, the
+ * server is asked whether there is one, behind the client's back.
+ */
+static void ask_for_locks(struct lease *lease)
+{
+    const struct client *client = lease->client;
+    if (!lease->is_lock_unsure || client->pins.mask != 1u << PIN_ADVISORY_LOCK || transaction_is_lost(&client->tx) ||
+        lease->server->part->settings.mode == POOL_MODE_SESSION)
+        return;
+    struct outbox *outbox = lease->session->outbox;
+    lease->is_lock_unsure = false;
+    encode_query(outbox_make(outbox, lease->server->conn),
+                 SLICE_LITERAL("SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND "
+                               "pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() LIMIT 1"));
+    outbox_made(outbox);
+    outbox_flush(outbox);
+    lease_forget_unnamed(lease->server);
+    lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW | OWED_PROBE});
+}
+
 bool lease_try_release(struct lease *lease)
 {
     struct client *client = lease->client;
@@ -476,12 +533,35 @@ bool lease_try_release(struct lease *lease)
         return false;
     bool is_bound = lease->server->part->settings.mode == POOL_MODE_SESSION || pin_is_held(&client->pins) ||
                     transaction_is_lost(&client->tx);
-    if (is_bound && lease->purpose == LEASE_WORK)
+    if (is_bound && lease->purpose == LEASE_WORK) {
+        ask_for_locks(lease);
         return false;
+    }
     if (send_cleanup(lease))
         return false;
     release_clean(lease);
     return true;
+}
+
+/* What the client began without a Sync must end, and not by that Sync's commit: PostgreSQL would have rolled it back too. */
+static bool undo_batch(struct lease *lease)
+{
+    static const uint8_t kinds[] = {OWED_PARSE, OWED_BIND, OWED_EXECUTE};
+    struct buf out = BUF_INIT;
+    bool is_heard = !lease->is_skipping;
+    if (is_heard) {
+        encode_parse(&out, SLICE_EMPTY, SLICE_LITERAL("ROLLBACK"), SLICE_EMPTY);
+        encode_bind_text(&out, SLICE_EMPTY, SLICE_EMPTY, NULL, 0);
+        encode_execute(&out, SLICE_EMPTY, 0);
+    }
+    encode_empty(&out, MSG_SYNC);
+    conn_write(lease->server->conn, out.data, out.len);
+    buf_free(&out);
+    lease->is_batch_open = lease->is_skipping = false;
+    for (size_t i = 0; is_heard && i < sizeof(kinds); i++)
+        if (!lease_owe(lease, (struct owed){.kind = kinds[i], .flags = OWED_SWALLOW}))
+            return false;
+    return lease_owe(lease, (struct owed){.kind = OWED_SYNC});
 }
 
 static void orphan_timeout(struct timer *timer)
@@ -491,6 +571,16 @@ static void orphan_timeout(struct timer *timer)
     session_enter(session);
     lease_break(lease, "cancel_wait_timeout");
     session_leave(session);
+}
+
+/* A cancel may have overtaken the query that it was for: PostgreSQL then took no notice. */
+static void cancel_again(struct timer *timer)
+{
+    struct lease *lease = list_entry(timer, struct lease, transaction_timer);
+    if (owed_is_empty(&lease->owed))
+        return;
+    cancel_send(lease->server);
+    timer_start(worker_loop(lease->session->worker), timer, CANCEL_AGAIN_US, cancel_again);
 }
 
 void lease_abandon(struct lease *lease, const char *reason)
@@ -516,16 +606,14 @@ void lease_abandon(struct lease *lease, const char *reason)
     client->lease = NULL;
     lease->client = NULL;
     lease->purpose = LEASE_ORPHAN;
+    conn_set_reading(server->conn, true);
     lease->is_holding = false;
-    if (lease->is_batch_open) { /* what the client began without Sync must end */
-        static const uint8_t sync[] = {MSG_SYNC, 0, 0, 0, 4};
-        conn_write(server->conn, sync, sizeof(sync));
-        lease->is_batch_open = lease->is_skipping = false;
-        if (!lease_owe(lease, (struct owed){.kind = OWED_SYNC}))
-            return;
-    }
-    if (!owed_is_empty(&lease->owed))
+    if (lease->is_batch_open && !undo_batch(lease))
+        return;
+    if (!owed_is_empty(&lease->owed)) {
         cancel_send(server);
+        timer_start(worker_loop(server->part->worker), &lease->transaction_timer, CANCEL_AGAIN_US, cancel_again);
+    }
     uint64_t patience = settings->cancel_wait_timeout_us > 0 ? settings->cancel_wait_timeout_us : 10 * US_PER_SECOND;
     timer_start(worker_loop(server->part->worker), &lease->timer, patience, orphan_timeout);
     lease_try_release(lease);

@@ -181,15 +181,9 @@ static void begin_greeting(struct client *client, struct server *server)
         return;
     }
     client->lease = lease;
-    if (!lease_prepare(lease, true))
-        return; /* the answer comes to login_greeted; or memory was out, and the client has been told */
-    /* This server has these settings already, and was silent about them: nothing to learn, nothing to refuse. */
-    struct profile *empty = profile_empty(client->session->shared->profiles);
-    profile_unref(server->profile);
-    server->profile = NULL; /* not known: it is reset when it comes back */
-    profile_unref(empty);
-    lease_try_release(lease);
-    become_ready(client, SLICE_EMPTY);
+    /* From its state after login, or it would be silent about settings that it has already. The answer comes to login_greeted. */
+    if (lease_reset(lease))
+        lease_prepare(lease, true);
 }
 
 void login_welcome(struct client *client)
@@ -241,6 +235,10 @@ static bool join_pool(struct client *client)
     struct session_worker *session = client->session;
     struct client_login *login = client->login;
     const struct config_database *database = config_database_find(session->config, login->database);
+    if (database == NULL) { /* removed by a reload while the client was proving who it is */
+        client_fail(client, "3D000", "database removed");
+        return false;
+    }
     const char *pool_user = database->user[0] != '\0' ? database->user : login->user;
     struct pool *pool = registry_pool(session->shared->registry, login->database, pool_user);
     struct pool_part *part = pool != NULL ? pool_part(pool, session->worker, session->config) : NULL;

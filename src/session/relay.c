@@ -50,10 +50,7 @@ static void forget_unnamed(struct lease *lease)
         statement_unref(client->unnamed);
         client->unnamed = NULL;
     }
-    if (lease->server->unnamed != NULL) {
-        statement_unref(lease->server->unnamed);
-        lease->server->unnamed = NULL;
-    }
+    lease_forget_unnamed(lease->server);
 }
 
 static void completed(struct lease *lease, const struct sql_statement *statement, struct slice tag)
@@ -63,6 +60,8 @@ static void completed(struct lease *lease, const struct sql_statement *statement
     transaction_completed(&client->tx, statement, tag);
     uint16_t before = client->pins.mask;
     pin_completed(&client->pins, statement, is_block, false);
+    if (statement->flags & (SQL_ADVISORY_LOCK | SQL_ADVISORY_UNLOCK))
+        lease->is_lock_unsure = true;
     uint16_t added = (uint16_t)(client->pins.mask & ~before);
     for (int reason = 0; added != 0 && reason < PIN_COUNT; reason++)
         if (added & 1u << reason)
@@ -105,6 +104,8 @@ static enum relay_act on_command_complete(struct lease *lease, const struct fram
         return RELAY_VIOLATION;
     enum relay_act act = front->flags & OWED_SWALLOW ? RELAY_DROP : RELAY_PASS;
     const struct sql_statement *statement = statement_of(front);
+    if (front->flags & OWED_PROBE && lease->client != NULL && slice_equal_str(tag, "SELECT 0"))
+        pin_clear(&lease->client->pins, PIN_ADVISORY_LOCK);
     if (statement != NULL && lease->client != NULL)
         completed(lease, statement, tag);
     lease->has_early_sync = false;
@@ -163,7 +164,13 @@ static void drop_stale_plan(struct lease *lease, const struct owed *front)
     statement_set_remove(server->statements, statement);
 }
 
-static void note_error(struct lease *lease, const struct owed *front)
+/* A syntax error in the text itself: nothing of it has run, whatever it would have been. */
+static bool is_misspelt(const struct owed *front, const struct error_view *view)
+{
+    return front->completed == 0 && view->has_position && !view->has_context && slice_equal_str(view->sqlstate, "42601");
+}
+
+static void note_error(struct lease *lease, const struct owed *front, const struct error_view *view)
 {
     struct client *client = lease->client;
     lease->has_failed = true;
@@ -171,8 +178,10 @@ static void note_error(struct lease *lease, const struct owed *front)
         return;
     const struct sql_statement *statement =
         front->kind == OWED_QUERY || front->kind == OWED_EXECUTE ? statement_of(front) : NULL;
-    if (statement != NULL)
+    if (statement != NULL && !is_misspelt(front, view))
         pin_failed(&client->pins, statement, false);
+    if (statement != NULL && statement->flags & (SQL_ADVISORY_LOCK | SQL_ADVISORY_UNLOCK))
+        lease->is_lock_unsure = true;
     transaction_errored(&client->tx);
 }
 
@@ -190,7 +199,9 @@ static enum relay_act on_error(struct lease *lease, const struct frame *frame, s
     }
     if (front == NULL) /* nothing was asked: PostgreSQL has something to say on its own, and will close */
         return RELAY_PASS;
-    note_error(lease, front);
+    if (front->flags & OWED_PROBE) /* the pin stays */
+        return RELAY_DROP;
+    note_error(lease, front, &view);
     cached_end_fill(lease, false);
     if (front->flags & OWED_PROFILE) {
         lease_refused(lease, whole);
@@ -257,6 +268,8 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
     lease->status = (char)status;
     if (front->flags & OWED_SWALLOW)
         return on_own_ready(lease, front);
+    profile_unref(lease->switched);
+    lease->switched = NULL;
     if (lease->client != NULL)
         transaction_ready(&lease->client->tx, status);
     owed_pop(&lease->owed);
@@ -273,6 +286,25 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
 
 /* ---- the rest ---------------------------------------------------------------------------------------------------------------- */
 
+/*
+ * PostgreSQL reports parameters in front of ReadyForQuery, those that Weir has changed for this client along with
+ * those that it has changed itself. The first are no news to it.
+ */
+static bool is_news(const struct lease *lease, struct slice name)
+{
+    const struct client *client = lease->client;
+    const struct profile *now = transaction_current(&client->tx);
+    struct slice here = SLICE_EMPTY, there = SLICE_EMPTY;
+    if (lease->switched == NULL || pin_has(&client->pins, PIN_CODE))
+        return true;
+    if (now == lease->switched)
+        return false;
+    if (slice_equal_str(name, "is_superuser") || slice_equal_str(name, "session_authorization"))
+        return true;
+    bool is_set = profile_get(now, name, &here);
+    return is_set != profile_get(lease->switched, name, &there) || !slice_equal(here, there);
+}
+
 static enum relay_act on_parameter(struct lease *lease, const struct frame *frame, struct slice whole)
 {
     struct owed *front = owed_front(&lease->owed);
@@ -283,8 +315,11 @@ static enum relay_act on_parameter(struct lease *lease, const struct frame *fram
     }
     if (front != NULL && front->flags & OWED_SWALLOW)
         return RELAY_DROP;
-    if (lease->client != NULL && decode_parameter_status(frame->body, &view))
-        client_note_parameter(lease->client, view.name, view.value);
+    if (lease->client == NULL || !decode_parameter_status(frame->body, &view))
+        return RELAY_PASS;
+    if (!is_news(lease, view.name))
+        return RELAY_DROP;
+    client_note_parameter(lease->client, view.name, view.value);
     return RELAY_PASS;
 }
 
@@ -336,6 +371,10 @@ static enum relay_act match(struct lease *lease, uint8_t type)
         is_last = front->kind == OWED_EXECUTE;
         break;
     case MSG_COPY_IN_RESPONSE:
+        if (lease->client == NULL) { /* nobody is left to send the data, and no Sync is heard before its end */
+            lease_break(lease, "client disconnected with query in progress");
+            return RELAY_GONE;
+        }
         begin_copy_in(lease);
         return act;
     default: /* rows, copy data, notices, notifications, function results, descriptions of parameters */
@@ -409,7 +448,7 @@ static bool step(struct lease *lease, struct slice data, size_t *used)
     if (act == RELAY_VIOLATION)
         violate(lease, frame.type);
     if (act == RELAY_VIOLATION || act == RELAY_GONE || lease->is_ending) {
-        *used = data.len;
+        *used += here;
         return false;
     }
     if (act == RELAY_PASS && client != NULL && lease->client == client)
@@ -440,25 +479,26 @@ size_t relay_data(struct lease *lease, struct slice data)
 {
     size_t used = 0;
     bool was_holding = lease->is_holding;
-    if (lease->client != NULL)
-        counter_add(&lease->server->part->counters.bytes_sent, data.len);
+    struct pool_part *part = lease->server->part;
+    bool is_counted = lease->client != NULL;
     while (used < data.len && !lease->is_ending) {
         if (lease->skip > 0)
             take_skip(lease, data, &used);
         else if (!step(lease, data, &used))
             break;
     }
+    if (is_counted)
+        counter_add(&part->counters.bytes_sent, used);
     if (lease->is_ending)
-        return data.len;
+        return used;
     outbox_flush(lease->session->outbox);
     struct client *client = lease->client;
     if (client != NULL && conn_is_congested(client->conn))
         conn_set_reading(lease->server->conn, false);
-    if (owed_is_empty(&lease->owed) && lease_try_release(lease)) {
-        lease_ended_for(client);
-        return data.len;
-    }
-    if (was_holding && !lease->is_holding && !lease->is_ending)
+    /* What waited for the settings comes first, or the server that has them would be gone. */
+    if (was_holding && !lease->is_holding)
         lease_resume_client(lease);
+    if (!lease->is_ending && owed_is_empty(&lease->owed) && lease_try_release(lease))
+        lease_ended_for(client);
     return used;
 }

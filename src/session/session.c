@@ -70,6 +70,7 @@ void session_worker_end(struct session_worker *session)
     }
     close_servers(session);
     session_leave(session);
+    conn_end_lingering(session->worker);
 }
 
 void session_worker_free(struct session_worker *session)
@@ -208,6 +209,8 @@ static void cancelled(void *owner, struct server *server)
     session_enter(session);
     if (owed_is_empty(&lease->owed) && lease_try_release(lease))
         lease_ended_for(client);
+    else if (!lease->is_ending)
+        lease_resume_client(lease);
     session_leave(session);
 }
 

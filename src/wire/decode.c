@@ -125,7 +125,7 @@ bool decode_command_tag(struct slice body, struct slice *tag)
 
 bool decode_error(struct slice body, struct error_view *out)
 {
-    *out = (struct error_view){SLICE_EMPTY, SLICE_EMPTY, SLICE_EMPTY};
+    *out = (struct error_view){.severity = SLICE_EMPTY};
     bool has_untranslated = false;
     while (body.len > 0 && body.data[0] != 0) {
         uint8_t field = body.data[0];
@@ -140,6 +140,10 @@ bool decode_error(struct slice body, struct error_view *out)
             out->sqlstate = text;
         } else if (field == 'M') {
             out->message = text;
+        } else if (field == 'P') {
+            out->has_position = true;
+        } else if (field == 'W' || field == 'p' || field == 'q') {
+            out->has_context = true;
         }
     }
     return body.len == 1;

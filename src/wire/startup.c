@@ -63,8 +63,8 @@ enum startup_kind startup_parse(struct slice in, struct startup *out, struct err
     out->major = (uint16_t)(code >> 16);
     out->minor = (uint16_t)code;
     if (out->major != 3) {
-        error_set_state(error, "0A000", "unsupported frontend protocol %u.%u: server supports 3.0 to 3.2", out->major,
-                        out->minor);
+        error_set_state(error, "0A000", "unsupported frontend protocol %u.%u: server supports 3.0 to 3.2",
+                        out->major, out->minor);
         return STARTUP_BAD;
     }
     out->parameters = slice_make(in.data + HEADER_BYTES, length - HEADER_BYTES);
@@ -119,20 +119,18 @@ int startup_next_option(struct slice *cursor, uint8_t *scratch, struct slice *na
         return 0;
     *name = word;
     *value = SLICE_EMPTY;
-    bool is_long = word.len > 2 && word.data[0] == '-' && word.data[1] == '-';
-    if (!is_long && !(word.len >= 2 && word.data[0] == '-' && word.data[1] == 'c'))
+    bool is_long = word.len > 2 && word.data[1] == '-';
+    if (word.len < 2 || word.data[0] != '-' || (!is_long && word.data[1] != 'c'))
         return -1;
-    struct slice setting = slice_from(word, 2);
     uint8_t *start = scratch + 2;
-    if (setting.len == 0) { /* "-c" and its setting as the next word */
-        setting = take_word(cursor, scratch);
-        start = scratch;
-    }
+    struct slice setting = slice_make(start, word.len - 2);
+    if (setting.len == 0) /* "-c" and its setting as the next word */
+        setting = take_word(cursor, start);
     const uint8_t *equals = setting.len == 0 ? NULL : memchr(setting.data, '=', setting.len);
     if (equals == NULL || equals == setting.data)
         return -1;
     size_t name_len = (size_t)(equals - setting.data);
-    for (size_t i = 0; is_long && i < name_len; i++)
+    for (size_t i = 0; i < name_len; i++)
         if (start[i] == '-')
             start[i] = '_';
     *name = slice_make(start, name_len);

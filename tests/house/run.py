@@ -2,6 +2,7 @@
 
 import sys
 
+import docs
 import hazards
 import layers
 import layout
@@ -11,7 +12,7 @@ import strings
 
 def main():
     is_good = True
-    for check in (layers, sizes, strings, layout, hazards):
+    for check in (layers, sizes, strings, layout, hazards, docs):
         found = list(check.problems())
         print("not ok" if found else "ok", check.__name__)
         for line in found:

@@ -20,7 +20,8 @@ SMALL = "64kB"
 @pytest.fixture
 def shared(cached, redis):
     def begin(url=None, **options):
-        return cached(DOCS, cache_redis=url or redis.url, cache_memory=SMALL, **options)
+        return cached(DOCS, cache_redis=url or redis.url, cache_memory=SMALL, cache_max_result="8kB",
+                      **options)
     return begin
 
 

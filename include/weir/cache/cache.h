@@ -97,6 +97,8 @@ struct cache_worker *cache_worker_new(struct cache *c, struct worker *worker);
  */
 void cache_worker_stop(struct cache_worker *w);
 void cache_worker_free(struct cache_worker *w);
+/* Whether Redis is connected and answers; true where none is configured. On its thread. */
+bool cache_worker_redis_is_up(const struct cache_worker *w);
 
 /* --- scope: who is asking, interned
  * ------------------------------------------------------------------------------- */

@@ -49,6 +49,9 @@ void conn_free(struct conn *conn);
 /* Gives up ownership: what is kept is sent, within a few seconds, and then the connection frees itself. */
 void conn_close_after_output(struct conn *conn);
 
+/* Ends those that are still at it. For the end of a worker, whose loop does not run any more. */
+void conn_end_lingering(struct worker *worker);
+
 /* Order is kept across calls. Errors show up later, in on_closed. */
 void conn_write(struct conn *conn, const void *data, size_t len);
 void conn_writev(struct conn *conn, const struct iovec *parts, int count);

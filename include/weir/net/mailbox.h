@@ -21,6 +21,9 @@ struct mailbox *mailbox_new(struct loop *loop);
 /* After the loop has ended; mails still inside are run first, so that nothing they own is lost. */
 void mailbox_free(struct mailbox *mailbox);
 
+/* Runs the mails that are there now; false when there were none. On the loop's thread, or after it has ended. */
+bool mailbox_drain(struct mailbox *mailbox);
+
 void mailbox_post(struct mailbox *mailbox, struct mail *mail);
 
 #endif

@@ -25,10 +25,11 @@ typedef void (*resolve_fn)(void *context, const struct resolve_answer *answer);
 
 /* The thread starts with the first question. NULL when memory is out. */
 struct resolver *resolver_new(void);
-/* Waits for the name at hand; questions not yet begun are dropped without an answer. */
+/* Waits for the name at hand, answers the questions not yet begun with an error, and takes no more. Before their workers are freed. */
+void resolver_stop(struct resolver *resolver);
 void resolver_free(struct resolver *resolver);
 
-/* Asks; the answer comes as a mail, never before this returns. False (and no answer) when memory is out. Any thread. */
+/* Asks; the answer comes as a mail, never before this returns. False (and no answer) when memory is out, or stopped. Any thread. */
 bool resolver_ask(struct resolver *resolver, const char *host, int port, struct worker *worker, resolve_fn fn,
                   void *context);
 

@@ -28,6 +28,11 @@ struct loop *worker_loop(struct worker *worker);
 uint8_t *worker_read_buffer(struct worker *worker);
 void worker_post(struct worker *worker, struct mail *mail);
 
+/* Kept by conn: connections that nobody owns any more and that have output to send. */
+struct list *worker_lingering(struct worker *worker);
+/* Runs the mails that are there, on the calling thread; false when there were none. For a worker that has stopped. */
+bool worker_drain(struct worker *worker);
+
 /* What the layers above keep for this thread. */
 void worker_set_context(struct worker *worker, void *context);
 void *worker_context(const struct worker *worker);

@@ -116,6 +116,8 @@ void pool_serve(struct pool_part *part);
 /* From server: login has succeeded / the attempt has failed before idle. `response`: the server's own ErrorResponse or empty. */
 void pool_server_ready(struct server *server);
 void pool_server_failed(struct pool_part *part, int host, const char *reason, const char *sqlstate, struct slice response);
+/* From server: the budgets taken for a connection that is not to be. */
+void pool_give_budgets(struct pool_part *part);
 /* From server: about to be freed; budgets are given back. */
 void pool_server_gone(struct server *server);
 

@@ -120,6 +120,8 @@ void client_configure(struct client *client);
 
 /* Timeouts that depend on what the client is doing now: started and stopped here, at changes of state. */
 void client_arm_idle(struct client *client);
+/* It has been answered without a server: from here on it is idle anew. */
+void client_was_answered(struct client *client);
 
 /* A ParameterStatus is on its way to the client: remembers what matters for reading its texts. */
 void client_note_parameter(struct client *client, struct slice name, struct slice value);

@@ -35,6 +35,7 @@ struct lease {
     struct cached_bump *bump;           /* a confirmation of the cache that is waited for */
     struct cache_write *write;          /* what this transaction writes, as far as the cache is concerned */
     struct profile *before;             /* the server's settings before a change that is not yet certain; counted */
+    struct profile *switched;           /* what the server was made to have since the last ReadyForQuery; counted */
     struct buf greeting;                /* ParameterStatus messages, for LEASE_GREETING */
     struct buf refusal;                 /* the ErrorResponse to a change of settings that was sent on its own */
     struct buf cleanup;                 /* messages to send before the release, each answered by '3' */
@@ -54,6 +55,7 @@ struct lease {
     bool skip_is_filled;                /* whether they go to the fill as well */
     bool fills_description;             /* the fill is of a description, which ends before ReadyForQuery */
     bool skip_is_dropped;               /* whether those bytes are dropped or passed on */
+    bool is_lock_unsure;                /* whether a session-level advisory lock is held, only the server knows */
     bool is_prepared;                   /* the settings have been looked at for this lease */
     bool is_holding;                    /* the client's messages wait for the answers to Weir's own */
     bool is_batch_open;                 /* extended messages since the last Sync */
@@ -90,6 +92,9 @@ size_t relay_data(struct lease *lease, struct slice data);
  */
 bool lease_prepare(struct lease *lease, bool must_be_alone);
 
+/* Sees to it that the server is as after its login; false when the lease has ended (memory). The outbox is not flushed. */
+bool lease_reset(struct lease *lease);
+
 /* The server has ended a change of settings: from a ReadyForQuery or a command tag. */
 void lease_settle(struct lease *lease, bool is_committed);
 /* A change of settings was refused; `response` is the server's ErrorResponse. */
@@ -112,6 +117,9 @@ void lease_end_request(struct lease *lease, char status);
 
 /* A client's lease has been released: on with what it sent meanwhile, or, when Weir shuts down, its end. NULL is allowed. */
 void lease_ended_for(struct client *client);
+
+/* What the server's unnamed statement is, is not known any more. */
+void lease_forget_unnamed(struct server *server);
 
 /* The client's kept messages may go on. */
 void lease_resume_client(struct lease *lease);

@@ -34,6 +34,7 @@ enum {
     OWED_PROFILE = 8,  /* part of a change of settings */
     OWED_BEGIN = 16,   /* the held-back BEGIN */
     OWED_FILL = 32,    /* its answer may be stored in the cache */
+    OWED_PROBE = 64,   /* asks whether an advisory lock is held; swallowed too */
 };
 
 struct owed {

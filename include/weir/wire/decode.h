@@ -137,6 +137,8 @@ struct error_view {
     struct slice severity; /* the untranslated one where it is sent ('V') */
     struct slice sqlstate;
     struct slice message;
+    bool has_position; /* in the text that the client sent */
+    bool has_context;  /* it came from inside something: a function, an internal query, ... */
 };
 bool decode_error(struct slice body, struct error_view *out);
 

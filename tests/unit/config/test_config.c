@@ -142,7 +142,6 @@ static void checks_that_values_fit_together(void **state)
     assert_refused("[weir]\nhttp_port = 6432\n", "both 6432");
     assert_refused("[weir]\nunix_socket_dir =\n", "nowhere to listen");
     assert_refused("[databases]\na = host=','\n", "names no host");
-    assert_refused("[weir]\ncache_max_result = 100MB\n", "larger than cache_memory");
     struct config *c =
         load("[weir]\ncache = exact\ncache_writes = through_weir\ncache_ttl = 0\n", NULL, NULL, NULL);
     assert_non_null(c);

@@ -1,0 +1,455 @@
+/*
+ * prepared: the messages of the extended protocol. A client's statement names become the server's own, statements that this
+ * server lacks are parsed in front, and the unnamed statement is whoever used it last.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "weir/session/cached.h"
+#include "weir/session/route.h"
+#include "weir/wire/decode.h"
+#include "weir/wire/encode.h"
+
+enum { PARSE_WHOLE = 16 * 1024 * 1024 }; /* longer statements cannot be kept */
+
+/* Puts a Parse of the server's own name into the outbox, and a Close of whoever has to leave for it. */
+static bool send_parse(struct lease *lease, struct statement *statement, struct owed entry)
+{
+    struct server *server = lease->server;
+    struct outbox *outbox = lease->session->outbox;
+    char name[STATEMENT_NAME_SIZE];
+    bool is_added = true;
+    if (server->statements == NULL) {
+        int limit = config_settings(server->part->config)->max_prepared_statements;
+        server->statements = statement_set_new((uint32_t)limit);
+    }
+    struct statement *victim =
+        server->statements == NULL ? NULL : statement_set_add(server->statements, statement, &is_added);
+    if (server->statements == NULL || !is_added) {
+        struct client *client = lease->client;
+        lease_break(lease, "out of memory");
+        client_fail(client, "53200", "out of memory");
+        return false;
+    }
+    struct buf *out = outbox_make(outbox, server->conn);
+    if (victim != NULL) {
+        size_t len = statement_name(victim, name);
+        encode_target(out, MSG_CLOSE, 'S', slice_make(name, len));
+        statement_unref(victim);
+    }
+    size_t len = statement_name(statement, name);
+    size_t begun = encode_begin(out, MSG_PARSE);
+    encode_text(out, slice_make(name, len));
+    encode_text(out, statement->text);
+    buf_append_u16(out, statement->n_types);
+    for (uint16_t i = 0; i < statement->n_types; i++)
+        buf_append_u32(out, statement->types[i]);
+    encode_end(out, begun);
+    outbox_made(outbox);
+    counter_bump(&server->part->counters.server_parse_count);
+    if (victim != NULL && !lease_owe(lease, (struct owed){.kind = OWED_CLOSE, .flags = OWED_SWALLOW}))
+        return false;
+    return lease_owe(lease, entry);
+}
+
+bool route_ensure_statement(struct lease *lease, struct statement *statement)
+{
+    struct server *server = lease->server;
+    if (server->statements != NULL && statement_set_use(server->statements, statement))
+        return true;
+    return send_parse(lease, statement,
+                      (struct owed){.kind = OWED_PARSE, .flags = OWED_SWALLOW, .statement = statement_ref(statement)});
+}
+
+void route_set_unnamed(struct client *client, struct statement *statement)
+{
+    route_replace(&client->unnamed, statement);
+}
+
+/* The server's unnamed statement is to be this client's: another one may have used it in between. */
+static bool ensure_unnamed(struct lease *lease)
+{
+    struct client *client = lease->client;
+    struct server *server = lease->server;
+    if (server->unnamed == client->unnamed || lease->is_skipping)
+        return true;
+    struct outbox *outbox = lease->session->outbox;
+    struct buf *out = outbox_make(outbox, server->conn);
+    const struct statement *statement = client->unnamed;
+    uint8_t kind = statement != NULL ? OWED_PARSE : OWED_CLOSE;
+    if (statement != NULL) {
+        size_t begun = encode_begin(out, MSG_PARSE);
+        encode_text(out, SLICE_LITERAL(""));
+        encode_text(out, statement->text);
+        buf_append_u16(out, statement->n_types);
+        for (uint16_t i = 0; i < statement->n_types; i++)
+            buf_append_u32(out, statement->types[i]);
+        encode_end(out, begun);
+    } else {
+        encode_target(out, MSG_CLOSE, 'S', SLICE_LITERAL(""));
+    }
+    outbox_made(outbox);
+    route_replace(&server->unnamed, client->unnamed);
+    return lease_owe(lease, (struct owed){.kind = kind, .flags = OWED_SWALLOW});
+}
+
+static bool is_first_alone(const struct client *client, const struct sql_class *class)
+{
+    return client->lease == NULL || !client->lease->is_prepared ? route_must_be_alone(client, class) : false;
+}
+
+struct statement *route_intern(struct client *client, const struct parse_view *view)
+{
+    struct memo_answer answer = memo_classify(client->session->memo, view->text, client_is_readable(client));
+    uint32_t types[64], *all = types;
+    if (view->type_count > 64 && (all = malloc(view->type_count * sizeof(*all))) == NULL)
+        return NULL;
+    for (uint16_t i = 0; i < view->type_count; i++)
+        all[i] = decode_u32(view->types.data + 4 * (size_t)i);
+    struct statement *statement =
+        statement_intern(client->session->shared->statements, view->text, all, view->type_count, answer.class,
+                         answer.text_flags);
+    if (all != types)
+        free(all);
+    return statement;
+}
+
+/* A name that is taken: PostgreSQL is made to say so itself, in its place among the answers. */
+static enum route_step parse_duplicate(struct lease *lease, struct slice name, struct slice whole)
+{
+    struct outbox *outbox = lease->session->outbox;
+    encode_parse(outbox_make(outbox, lease->server->conn), name, SLICE_LITERAL(""), SLICE_EMPTY);
+    outbox_made(outbox);
+    encode_target(&lease->cleanup, MSG_CLOSE, 'S', name);
+    lease->cleanup_count++;
+    if (!lease_owe(lease, (struct owed){.kind = OWED_PARSE, .flags = OWED_SWALLOW}) ||
+        !lease_owe(lease, (struct owed){.kind = OWED_PARSE}))
+        return ROUTE_ENDED;
+    route_pass(lease->client, whole);
+    return ROUTE_DONE;
+}
+
+static enum route_step parse_named(struct lease *lease, const struct parse_view *view, struct statement *statement,
+                                   struct slice whole)
+{
+    struct client *client = lease->client;
+    enum statement_put put = statement_map_put(&client->prepared, view->name, statement);
+    if (put == STATEMENT_EXISTS && route_renames(lease))
+        return parse_duplicate(lease, view->name, whole);
+    char *name = put == STATEMENT_PUT ? slice_dup(view->name) : NULL;
+    if (put == STATEMENT_NO_MEMORY || (put == STATEMENT_PUT && name == NULL))
+        return route_fail(client, "53200", "out of memory");
+    struct owed entry = {.kind = OWED_PARSE, .statement = statement_ref(statement), .name = name};
+    if (!route_renames(lease)) {
+        counter_bump(&lease->server->part->counters.server_parse_count);
+        route_pass(client, whole);
+        return lease_owe(lease, entry) ? ROUTE_DONE : ROUTE_ENDED;
+    }
+    struct server *server = lease->server;
+    if (server->statements == NULL || !statement_set_use(server->statements, statement))
+        return send_parse(lease, statement, entry) ? ROUTE_DONE : ROUTE_ENDED;
+    entry.flags = OWED_SYNTH;
+    if (!lease_owe(lease, entry))
+        return ROUTE_ENDED;
+    outbox_flush(lease->session->outbox);
+    lease_give_synths(lease);
+    outbox_flush(lease->session->outbox);
+    return ROUTE_DONE;
+}
+
+static enum route_step parse_unnamed(struct lease *lease, struct statement *statement, struct slice whole)
+{
+    struct client *client = lease->client;
+    route_replace(&client->unnamed, statement);
+    route_replace(&lease->server->unnamed, statement);
+    counter_bump(&lease->server->part->counters.server_parse_count);
+    route_pass(client, whole);
+    return lease_owe(lease, (struct owed){.kind = OWED_PARSE}) ? ROUTE_DONE : ROUTE_ENDED;
+}
+
+/*
+ * BEGIN, COMMIT and their like have nothing that PostgreSQL could object to: preparing one takes no server. (A client that
+ * prepares them in a transaction of its own while others hold every server would otherwise wait for itself.)
+ */
+static bool parse_without_server(struct client *client, const struct parse_view *view, struct statement *statement)
+{
+    const struct sql_class *class = statement->class;
+    int limit = config_settings(client->part->config)->max_prepared_statements;
+    if (client->lease != NULL || client->part->settings.mode == POOL_MODE_SESSION || limit <= 0 || view->name.len == 0 ||
+        class->n_statements != 1 || !(class->flags & SQL_CLASS_TRANSACTION) ||
+        statement_map_put(&client->prepared, view->name, statement) != STATEMENT_PUT)
+        return false;
+    struct buf out = BUF_INIT;
+    encode_empty(&out, MSG_PARSE_COMPLETE);
+    client_write(client, buf_slice(&out));
+    buf_free(&out);
+    return true;
+}
+
+/* While the server ignores everything up to Sync, messages are only passed on. */
+static bool pass_skipped(struct client *client, struct slice whole)
+{
+    if (client->lease == NULL || !client->lease->is_skipping)
+        return false;
+    route_pass(client, whole);
+    return true;
+}
+
+enum route_step route_on_parse(struct client *client, const struct frame *frame, struct slice whole)
+{
+    struct parse_view view;
+    if (whole.len < frame->total) {
+        if (frame->total > PARSE_WHOLE)
+            return route_fail(client, "54000", "statement is longer than 16 MB");
+        return ROUTE_MORE;
+    }
+    if (!decode_parse(frame->body, &view))
+        return route_fail(client, "08P01", "invalid message format");
+    if (route_is_refused(client, false) || pass_skipped(client, whole))
+        return ROUTE_DONE;
+    struct statement *statement = route_intern(client, &view);
+    if (statement == NULL)
+        return route_fail(client, "53200", "out of memory");
+    enum route_step step = ROUTE_WAIT;
+    if (route_is_refused_by_mode(client, statement->class)) {
+        step = route_fail(client, "0A000", "transaction blocks not allowed in statement pooling mode");
+        goto done;
+    }
+    if (parse_without_server(client, &view, statement)) {
+        step = ROUTE_DONE;
+        goto done;
+    }
+    struct lease *lease = route_lease(client, is_first_alone(client, statement->class));
+    if (lease == NULL) {
+        step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
+        goto done;
+    }
+    if (transaction_is_held(&client->tx) && !route_flush_begin(lease)) {
+        step = ROUTE_ENDED;
+        goto done;
+    }
+    lease->is_batch_open = true;
+    counter_bump(&client->part->counters.client_parse_count);
+    step = view.name.len > 0 ? parse_named(lease, &view, statement, whole) : parse_unnamed(lease, statement, whole);
+done:
+    statement_unref(statement);
+    return step;
+}
+
+/* The statement that a name means to this client; the server is made to have it. False when the client has ended. */
+static bool resolve(struct lease *lease, struct slice name, struct statement **statement, struct slice *server_name,
+                    char text[STATEMENT_NAME_SIZE])
+{
+    struct client *client = lease->client;
+    *server_name = name;
+    if (name.len == 0) {
+        *statement = client->unnamed;
+        return ensure_unnamed(lease);
+    }
+    *statement = statement_map_find(&client->prepared, name);
+    if (*statement == NULL || !route_renames(lease)) /* PostgreSQL itself says that there is none of this name */
+        return true;
+    *server_name = slice_make(text, statement_name(*statement, text));
+    return route_ensure_statement(lease, *statement);
+}
+
+static const struct sql_class *class_of_name(struct client *client, struct slice name)
+{
+    const struct statement *statement =
+        name.len == 0 ? client->unnamed : statement_map_find(&client->prepared, name);
+    return statement != NULL ? statement->class : sql_class_unparsable();
+}
+
+/* Common to the messages of the extended protocol that need a server. NULL with the step to return. */
+static struct lease *extended_lease(struct client *client, const struct sql_class *class, struct slice whole,
+                                    enum route_step *step)
+{
+    *step = ROUTE_DONE;
+    if (route_is_refused(client, false) || pass_skipped(client, whole))
+        return NULL;
+    bool is_alone = class != NULL ? is_first_alone(client, class) : transaction_is_held(&client->tx);
+    struct lease *lease = route_lease(client, is_alone);
+    *step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
+    if (lease == NULL)
+        return NULL;
+    *step = ROUTE_ENDED;
+    if (transaction_is_held(&client->tx) && !route_flush_begin(lease))
+        return NULL;
+    lease->is_batch_open = true;
+    return lease;
+}
+
+enum route_step route_on_bind(struct client *client, const struct frame *frame, struct slice whole)
+{
+    struct bind_view view;
+    enum route_step step;
+    bool is_whole = whole.len == frame->total;
+    if (!decode_bind_names(frame->body, &view)) {
+        if (!is_whole && frame->body.len < ROUTE_SMALL_WHOLE)
+            return ROUTE_MORE;
+        return route_fail(client, "08P01", "invalid message format");
+    }
+    struct lease *lease = extended_lease(client, class_of_name(client, view.statement), whole, &step);
+    if (lease == NULL) {
+        if (step == ROUTE_DONE)
+            client->stream_left = frame->total - whole.len;
+        return step;
+    }
+    struct statement *statement;
+    struct slice name;
+    char text[STATEMENT_NAME_SIZE];
+    if (!resolve(lease, view.statement, &statement, &name, text))
+        return ROUTE_ENDED;
+    if (!lease_portal_set(lease, view.portal, statement))
+        return route_fail(client, "53200", "out of memory");
+    counter_bump(&client->part->counters.bind_count);
+    struct owed entry = {.kind = OWED_BIND};
+    if (statement != NULL && view.statement.len > 0)
+        entry.statement = statement_ref(statement);
+    if (!lease_owe(lease, entry))
+        return ROUTE_ENDED;
+    client->stream_left = frame->total - whole.len;
+    if (name.data == view.statement.data) {
+        route_pass(client, whole);
+        return ROUTE_DONE;
+    }
+    struct buf *out = outbox_make(route_outbox(client), lease->server->conn);
+    buf_append_u8(out, MSG_BIND);
+    buf_append_u32(out, (uint32_t)(frame->total - 1 - view.statement.len + name.len));
+    encode_text(out, view.portal);
+    encode_text(out, name);
+    outbox_made(route_outbox(client));
+    route_pass(client, slice_from(whole, FRAME_HEADER_BYTES + view.tail_offset));
+    return ROUTE_DONE;
+}
+
+enum route_step route_on_describe(struct client *client, const struct frame *frame, struct slice whole)
+{
+    struct target_view view;
+    enum route_step step;
+    if (!decode_target(frame->body, &view))
+        return route_fail(client, "08P01", "invalid message format");
+    const struct sql_class *class = view.kind == 'S' ? class_of_name(client, view.name) : NULL;
+    struct lease *lease = extended_lease(client, class, whole, &step);
+    if (lease == NULL)
+        return step;
+    struct statement *statement = NULL;
+    struct slice name = view.name;
+    char text[STATEMENT_NAME_SIZE];
+    if (view.kind == 'S' && !resolve(lease, view.name, &statement, &name, text))
+        return ROUTE_ENDED;
+    if (name.data == view.name.data) {
+        route_pass(client, whole);
+    } else {
+        encode_target(outbox_make(route_outbox(client), lease->server->conn), MSG_DESCRIBE, 'S', name);
+        outbox_made(route_outbox(client));
+    }
+    struct owed entry = {.kind = OWED_DESCRIBE, .flags = cached_begin_fill(lease, view.kind == 'S')};
+    if (statement != NULL && view.name.len > 0)
+        entry.statement = statement_ref(statement);
+    return lease_owe(lease, entry) ? ROUTE_DONE : ROUTE_ENDED;
+}
+
+enum route_step route_on_execute(struct client *client, const struct frame *frame, struct slice whole)
+{
+    struct execute_view view;
+    enum route_step step;
+    if (!decode_execute(frame->body, &view))
+        return route_fail(client, "08P01", "invalid message format");
+    struct lease *lease = extended_lease(client, NULL, whole, &step);
+    if (lease == NULL)
+        return step;
+    struct statement *statement = lease_portal_get(lease, view.portal);
+    struct sql_class *class = statement != NULL ? statement->class : sql_class_unparsable();
+    if (!cached_sending(lease, class))
+        return ROUTE_ENDED;
+    transaction_sending(&client->tx, class, false);
+    route_pass(client, whole);
+    struct owed entry = {.kind = OWED_EXECUTE, .flags = cached_begin_fill(lease, false), .class = sql_class_ref(class)};
+    if (statement != NULL)
+        entry.statement = statement_ref(statement);
+    return lease_owe(lease, entry) ? ROUTE_DONE : ROUTE_ENDED;
+}
+
+enum route_step route_on_close(struct client *client, const struct frame *frame, struct slice whole)
+{
+    struct target_view view;
+    enum route_step step;
+    if (!decode_target(frame->body, &view))
+        return route_fail(client, "08P01", "invalid message format");
+    struct lease *lease = extended_lease(client, NULL, whole, &step);
+    if (lease == NULL)
+        return step;
+    bool is_named = view.kind == 'S' && view.name.len > 0;
+    if (is_named)
+        statement_map_remove(&client->prepared, view.name);
+    if (is_named && route_renames(lease)) { /* others may be using it under the server's name */
+        if (!lease_owe(lease, (struct owed){.kind = OWED_CLOSE, .flags = OWED_SYNTH}))
+            return ROUTE_ENDED;
+        outbox_flush(route_outbox(client));
+        lease_give_synths(lease);
+        outbox_flush(route_outbox(client));
+        return ROUTE_DONE;
+    }
+    if (view.kind == 'S') {
+        route_replace(&client->unnamed, NULL);
+        route_replace(&lease->server->unnamed, NULL);
+    } else if (!lease_portal_set(lease, view.name, NULL)) {
+        return route_fail(client, "53200", "out of memory");
+    }
+    route_pass(client, whole);
+    return lease_owe(lease, (struct owed){.kind = OWED_CLOSE}) ? ROUTE_DONE : ROUTE_ENDED;
+}
+
+enum route_step route_on_flush(struct client *client, const struct frame *frame, struct slice whole)
+{
+    (void)frame;
+    client->is_batch_relayed = false;
+    if (client->lease != NULL)
+        route_pass(client, whole);
+    return ROUTE_DONE;
+}
+
+/* Between CopyInResponse and CopyDone PostgreSQL reads a Sync and ignores it. */
+static bool is_inside_copy(struct lease *lease)
+{
+    if (!lease->is_copy_in)
+        return false;
+    for (uint32_t i = 0; i < lease->owed.count; i++)
+        if (owed_at(&lease->owed, i)->kind == OWED_COPY_END)
+            return false;
+    return true;
+}
+
+static enum route_step sync_here(struct client *client)
+{
+    struct buf out = BUF_INIT;
+    client->is_skipping = false;
+    encode_ready(&out, client_status(client));
+    client_write(client, buf_slice(&out));
+    buf_free(&out);
+    return ROUTE_DONE;
+}
+
+enum route_step route_on_sync(struct client *client, const struct frame *frame, struct slice whole)
+{
+    (void)frame;
+    struct lease *lease = client->lease;
+    client->is_batch_relayed = false;
+    if (lease == NULL || (client->is_skipping && !lease->is_batch_open))
+        return sync_here(client);
+    if (is_inside_copy(lease)) {
+        lease->has_early_sync = lease->has_early_sync || lease->has_copied;
+        route_pass(client, whole);
+        return ROUTE_DONE;
+    }
+    lease_begin_request(lease);
+    lease->is_batch_open = lease->is_skipping = false;
+    route_pass(client, whole);
+    if (!lease_owe(lease, (struct owed){.kind = OWED_SYNC}))
+        return ROUTE_ENDED;
+    lease->is_holding = lease->profile_owed > 0;
+    return ROUTE_DONE;
+}
+
