@@ -164,6 +164,9 @@ static unsigned facts(const struct client *client, const struct sql_class *class
     unsigned flags = 0;
     if (!transaction_may_hit(&client->tx, context->is_read_committed))
         flags |= transaction_has_written(&client->tx) ? CACHE_HAS_WRITTEN : CACHE_NOT_COMMITTED_READ;
+    /* What a function behind a view has written, too. */
+    if (client->lease != NULL && client->lease->write != NULL && !cache_write_is_empty(client->lease->write))
+        flags |= CACHE_HAS_WRITTEN;
     if (pin_has(&client->pins, PIN_TEMP_TABLE))
         flags |= CACHE_HAS_TEMPORARY;
     if (pin_has(&client->pins, PIN_CODE) || pin_has(&client->pins, PIN_SETTING) ||
@@ -611,8 +614,10 @@ bool cached_sending(struct lease *lease, struct sql_class *class)
     const struct part_context *context = lease->server->part->context;
     if (context == NULL)
         return true;
-    bool is_write = class == NULL || is_of_interest(class);
-    if (is_write && lease->write == NULL) {
+    bool is_write = class != NULL && is_of_interest(class);
+    bool is_unknown = class == NULL || (!is_write && cache_may_run_code(client->session->cache, context->database,
+                                                                        scope_of(client), class));
+    if ((is_write || is_unknown) && lease->write == NULL) {
         lease->write = cache_write_new(client->session->cache, context->database);
         if (lease->write == NULL) {
             lease_break(lease, "out of memory");
@@ -622,7 +627,7 @@ bool cached_sending(struct lease *lease, struct sql_class *class)
     }
     if (lease->write == NULL)
         return true;
-    if (class == NULL)
+    if (is_unknown)
         cache_write_add_unknown(lease->write);
     else if (is_write)
         cache_write_add(lease->write, scope_of(client), class);
