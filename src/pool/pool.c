@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool_shared.h"
 #include "weir/pool/registry.h"
 #include "weir/pool/server.h"
 #include "weir/util/clock.h"
@@ -27,21 +28,6 @@ enum {
     LIMIT_RETRY_US =
         20 * 1000, /* how soon to look again whether somebody else has given back what a limit allows */
     IDLE_SCAN = 8, /* how many idle servers are looked at for a matching profile */
-};
-
-struct host_state {
-    uint64_t retry_at_us;
-    int failures;
-};
-
-struct pool_shared {
-    pthread_mutex_t mutex;
-    struct credential *credential;
-    struct welcome *welcome;
-    struct host_state *hosts;
-    size_t host_count;
-    struct buf last_failure; /* the latest ErrorResponse, for those who cannot wait any longer */
-    char last_reason[200];
 };
 
 struct pool *pool_new(struct registry *registry, struct registry_database *database,
@@ -762,57 +748,4 @@ void pool_close_servers(struct pool_part *part, const char *reason)
     }
     while (!list_is_empty(&part->servers[SERVER_IDLE]))
         server_close(list_entry(list_first(&part->servers[SERVER_IDLE]), struct server, node), reason);
-}
-
-/* ---- shared facts
- * --------------------------------------------------------------------------------------------------- */
-
-void welcome_unref(struct welcome *welcome)
-{
-    if (welcome != NULL && atomic_fetch_sub(&welcome->references, 1) == 1)
-        free(welcome);
-}
-
-struct welcome *pool_welcome(struct pool *pool)
-{
-    pthread_mutex_lock(&pool->shared->mutex);
-    struct welcome *welcome = pool->shared->welcome;
-    if (welcome != NULL)
-        atomic_fetch_add(&welcome->references, 1);
-    pthread_mutex_unlock(&pool->shared->mutex);
-    return welcome;
-}
-
-void pool_set_welcome(struct pool *pool, const void *bytes, size_t len)
-{
-    struct welcome *welcome = malloc(sizeof(*welcome) + len);
-    if (welcome == NULL)
-        return; /* the next login will do it */
-    atomic_init(&welcome->references, 1);
-    welcome->len = len;
-    memcpy(welcome->bytes, bytes, len);
-    pthread_mutex_lock(&pool->shared->mutex);
-    struct welcome *old = pool->shared->welcome;
-    pool->shared->welcome = welcome;
-    pthread_mutex_unlock(&pool->shared->mutex);
-    welcome_unref(old);
-}
-
-struct credential *pool_credential(struct pool *pool)
-{
-    pthread_mutex_lock(&pool->shared->mutex);
-    struct credential *credential = pool->shared->credential;
-    if (credential != NULL)
-        credential_ref(credential);
-    pthread_mutex_unlock(&pool->shared->mutex);
-    return credential;
-}
-
-void pool_set_credential(struct pool *pool, struct credential *credential)
-{
-    pthread_mutex_lock(&pool->shared->mutex);
-    struct credential *old = pool->shared->credential;
-    pool->shared->credential = credential != NULL ? credential_ref(credential) : NULL;
-    pthread_mutex_unlock(&pool->shared->mutex);
-    credential_unref(old);
 }

@@ -615,8 +615,9 @@ bool cached_sending(struct lease *lease, struct sql_class *class)
     if (context == NULL)
         return true;
     bool is_write = class != NULL && is_of_interest(class);
-    bool is_unknown = class == NULL || (!is_write && cache_may_run_code(client->session->cache, context->database,
-                                                                        scope_of(client), class));
+    bool is_unknown =
+        class == NULL ||
+        (!is_write && cache_may_run_code(client->session->cache, context->database, scope_of(client), class));
     if ((is_write || is_unknown) && lease->write == NULL) {
         lease->write = cache_write_new(client->session->cache, context->database);
         if (lease->write == NULL) {
