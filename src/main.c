@@ -58,9 +58,15 @@ int main(int argc, char **argv)
     bool is_check = false;
     enum { HELP_OPTIONS = 256 };
     const struct option names[] = {
-        {"daemon", no_argument, NULL, 'd'},        {"quiet", no_argument, NULL, 'q'}, {"verbose", no_argument, NULL, 'v'},
-        {"user", required_argument, NULL, 'u'},    {"check", no_argument, NULL, 'c'}, {"version", no_argument, NULL, 'V'},
-        {"help-options", no_argument, NULL, HELP_OPTIONS}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
+        {"daemon", no_argument, NULL, 'd'},
+        {"quiet", no_argument, NULL, 'q'},
+        {"verbose", no_argument, NULL, 'v'},
+        {"user", required_argument, NULL, 'u'},
+        {"check", no_argument, NULL, 'c'},
+        {"version", no_argument, NULL, 'V'},
+        {"help-options", no_argument, NULL, HELP_OPTIONS},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     int choice;
     while ((choice = getopt_long(argc, argv, "dqvu:cVh", names, NULL)) != -1) {
@@ -94,7 +100,8 @@ int main(int argc, char **argv)
         }
     }
     if (optind + 1 != argc) {
-        fprintf(stderr, "weir: %s\n\n%s", optind == argc ? "no configuration file given" : "too many arguments", usage);
+        fprintf(stderr, "weir: %s\n\n%s",
+                optind == argc ? "no configuration file given" : "too many arguments", usage);
         return EXIT_FAILURE;
     }
     options.path = argv[optind];

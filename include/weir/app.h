@@ -1,8 +1,9 @@
 /*
- * app: a process built from a configuration: workers, listeners, console, HTTP, and what signals and commands do to them.
+ * app: a process built from a configuration: workers, listeners, console, HTTP, and what signals and commands
+ * do to them.
  *
- * The control thread (the one that calls app_run) owns everything here; workers are reached by mail. The only layer that may wire
- * others together.
+ * The control thread (the one that calls app_run) owns everything here; workers are reached by mail. The only
+ * layer that may wire others together.
  */
 #ifndef WEIR_APP_H
 #define WEIR_APP_H
@@ -30,7 +31,8 @@ void app_forget_config(struct config *config);
 /* Every configuration key to stdout; returns an exit status. */
 int app_print_options(void);
 
-/* Everything up to the first accept: privileges, limits, sockets, threads. NULL with the reason. Takes over `config`. */
+/* Everything up to the first accept: privileges, limits, sockets, threads. NULL with the reason. Takes over
+ * `config`. */
 struct app *app_new(const struct app_options *options, struct config *config, struct error *error);
 
 /* Serves until told to stop by a signal or the console. Returns the exit status. */

@@ -1,5 +1,6 @@
 /*
- * admin: console and HTTP wired to the workers: a gather is a round in which every worker fills a snapshot of its own.
+ * admin: console and HTTP wired to the workers: a gather is a round in which every worker fills a snapshot of
+ * its own.
  */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -15,7 +16,8 @@
 #include "weir/util/clock.h"
 #include "weir/util/log.h"
 
-/* ---- gathering, on the workers --------------------------------------------------------------------------------------- */
+/* ---- gathering, on the workers
+ * --------------------------------------------------------------------------------------- */
 
 struct gather {
     unsigned parts;
@@ -59,7 +61,8 @@ static void add_counts(struct show_pool *row, const struct pool_part *part, uint
     row->maxwait_us = first == NULL ? 0 : now - list_entry(first, struct pool_waiter, node)->since_us;
 }
 
-static void add_pool(struct admin_snapshot *snapshot, const struct gather *gather, const struct pool_part *part)
+static void add_pool(struct admin_snapshot *snapshot, const struct gather *gather,
+                     const struct pool_part *part)
 {
     struct show_pool *row = snapshot_add_pool(snapshot);
     if (row == NULL)
@@ -84,7 +87,8 @@ static void add_pool(struct admin_snapshot *snapshot, const struct gather *gathe
 
 static const char *client_address(const struct client *client, char text[INET6_ADDRSTRLEN])
 {
-    if (client->peer_family == AF_UNIX || inet_ntop(client->peer_family, client->peer_ip, text, INET6_ADDRSTRLEN) == NULL)
+    if (client->peer_family == AF_UNIX ||
+        inet_ntop(client->peer_family, client->peer_ip, text, INET6_ADDRSTRLEN) == NULL)
         return "unix";
     return text;
 }
@@ -94,7 +98,8 @@ static const char *socket_state(const struct client *client)
     return client->state == CLIENT_WAITING ? "waiting" : client->state < CLIENT_IDLE ? "login" : "active";
 }
 
-static void add_client(struct admin_snapshot *snapshot, const struct gather *gather, const struct client *client)
+static void add_client(struct admin_snapshot *snapshot, const struct gather *gather,
+                       const struct client *client)
 {
     struct show_socket *row = snapshot_add_socket(snapshot, 'C');
     if (row == NULL)
@@ -106,7 +111,8 @@ static void add_client(struct admin_snapshot *snapshot, const struct gather *gat
     conn_local_address(client->conn, &local);
     address_host_text(&local, local_text);
     row->user = snapshot_text(snapshot, client->user != NULL ? client->user->name : "");
-    row->database = snapshot_text(snapshot, client->part != NULL ? client->part->pool->database->name : "pgbouncer");
+    row->database =
+        snapshot_text(snapshot, client->part != NULL ? client->part->pool->database->name : "pgbouncer");
     row->replication = "none";
     row->state = socket_state(client);
     row->addr = snapshot_text(snapshot, client_address(client, text));
@@ -124,7 +130,8 @@ static void add_client(struct admin_snapshot *snapshot, const struct gather *gat
     row->id = client->id;
 }
 
-static void add_pins(struct admin_snapshot *snapshot, const struct gather *gather, const struct client *client)
+static void add_pins(struct admin_snapshot *snapshot, const struct gather *gather,
+                     const struct client *client)
 {
     for (int reason = 0; reason < PIN_COUNT; reason++) {
         if (!pin_has(&client->pins, (enum pin_reason)reason) || client->part == NULL)
@@ -144,7 +151,8 @@ static void add_pins(struct admin_snapshot *snapshot, const struct gather *gathe
     }
 }
 
-static void add_server(struct admin_snapshot *snapshot, const struct gather *gather, const struct server *server)
+static void add_server(struct admin_snapshot *snapshot, const struct gather *gather,
+                       const struct server *server)
 {
     struct show_socket *row = snapshot_add_socket(snapshot, 'S');
     if (row == NULL)
@@ -164,7 +172,9 @@ static void add_server(struct admin_snapshot *snapshot, const struct gather *gat
     row->replication = "none";
     bool is_used = server->state == SERVER_IDLE &&
                    gather->now_us - server->idle_since_us > part->settings.server_check_delay_us;
-    row->state = is_used ? "used" : server->state == SERVER_CONNECTING ? "login" : server_state_name(server->state);
+    row->state = is_used                              ? "used"
+                 : server->state == SERVER_CONNECTING ? "login"
+                                                      : server_state_name(server->state);
     row->addr = snapshot_text(snapshot, text);
     if ((size_t)server->host < part->database->host_count) /* fewer hosts, perhaps, since a reload */
         row->port = part->database->hosts[server->host].port;
@@ -201,7 +211,8 @@ static void add_lists(struct admin_snapshot *snapshot, const struct session_work
     }
 }
 
-static void add_clients(struct admin_snapshot *snapshot, const struct gather *gather, const struct session_worker *session)
+static void add_clients(struct admin_snapshot *snapshot, const struct gather *gather,
+                        const struct session_worker *session)
 {
     list_for_each(&session->clients, node)
     {
@@ -213,7 +224,8 @@ static void add_clients(struct admin_snapshot *snapshot, const struct gather *ga
     }
 }
 
-static void add_part(struct admin_snapshot *snapshot, const struct gather *gather, const struct pool_part *part)
+static void add_part(struct admin_snapshot *snapshot, const struct gather *gather,
+                     const struct pool_part *part)
 {
     struct show_lists *lists = snapshot_lists(snapshot);
     if (gather->parts & SNAPSHOT_POOLS)
@@ -256,12 +268,14 @@ static void visit(struct session_worker *session, void *arg)
     gather->snapshots[index] = snapshot;
 }
 
-/* ---- gathering, on the control thread ------------------------------------------------------------------------------------ */
+/* ---- gathering, on the control thread
+ * ------------------------------------------------------------------------------------ */
 
 static void add_shared(struct app *app, struct admin_snapshot *snapshot, unsigned parts)
 {
     struct registry *registry = app->shared.registry;
-    for (struct registry_database *d = registry_databases(registry); parts & SNAPSHOT_DATABASES && d != NULL; d = d->next) {
+    for (struct registry_database *d = registry_databases(registry); parts & SNAPSHOT_DATABASES && d != NULL;
+         d = d->next) {
         struct show_database *row = snapshot_add_database(snapshot);
         if (row == NULL)
             return;
@@ -271,7 +285,8 @@ static void add_shared(struct app *app, struct admin_snapshot *snapshot, unsigne
         row->is_paused = registry_is_paused(registry, d);
         row->is_disabled = atomic_load(&d->is_disabled);
     }
-    for (struct registry_user *u = registry_users(registry); parts & SNAPSHOT_USERS && u != NULL; u = u->next) {
+    for (struct registry_user *u = registry_users(registry); parts & SNAPSHOT_USERS && u != NULL;
+         u = u->next) {
         struct show_user *row = snapshot_add_user(snapshot);
         if (row == NULL)
             return;
@@ -324,7 +339,8 @@ static void gathered(struct app *app, void *arg, bool is_complete)
 static void gather_start(void *arg, unsigned parts, admin_gathered_fn *done, void *done_arg)
 {
     struct app *app = arg;
-    struct gather *gather = calloc(1, sizeof(*gather) + (size_t)app->worker_count * sizeof(struct admin_snapshot *));
+    struct gather *gather =
+        calloc(1, sizeof(*gather) + (size_t)app->worker_count * sizeof(struct admin_snapshot *));
     if (gather == NULL) {
         done(done_arg, NULL);
         return;
@@ -337,7 +353,8 @@ static void gather_start(void *arg, unsigned parts, admin_gathered_fn *done, voi
     app_round(app, visit, gathered, gather);
 }
 
-/* ---- the rest of what admin asks ------------------------------------------------------------------------------------------- */
+/* ---- the rest of what admin asks
+ * ------------------------------------------------------------------------------------------- */
 
 static struct config *current_config(void *arg)
 {
@@ -373,7 +390,9 @@ static uint64_t wall_us(void *arg)
     return clock_wall_us();
 }
 
-/* ---- console clients --------------------------------------------------------------------------------------------------------- */
+/* ---- console clients
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 struct console_mail {
     struct mail mail;
@@ -435,7 +454,9 @@ void app_console_execute(void *context, const struct session_console_query *out)
     worker_post(app->control, &query->mail);
 }
 
-/* ---- start and stop ------------------------------------------------------------------------------------------------------------ */
+/* ---- start and stop
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static void log_line(void *arg, const char *line)
 {
@@ -459,7 +480,8 @@ static bool start_http(struct app *app, struct error *error)
     struct buf token = BUF_INIT;
     if (settings->http_port == 0)
         return true;
-    if (settings->http_token_file[0] != '\0' && !process_read_file(NULL, settings->http_token_file, &token, error)) {
+    if (settings->http_token_file[0] != '\0' &&
+        !process_read_file(NULL, settings->http_token_file, &token, error)) {
         char reason[200];
         snprintf(reason, sizeof(reason), "%.*s", (int)sizeof(reason) - 1, error->message);
         return error_set(error, "http_token_file \"%s\": %s", settings->http_token_file, reason);
@@ -475,14 +497,21 @@ static bool start_http(struct app *app, struct error *error)
 
 bool app_start_admin(struct app *app, struct error *error)
 {
-    app->source = (struct admin_source){
-        .arg = app, .config = current_config, .gather = gather_start, .command = app_command, .flags = flags,
-        .is_ready = is_ready, .now_us = now_us, .wall_us = wall_us, .started_us = clock_now_us()};
+    app->source = (struct admin_source){.arg = app,
+                                        .config = current_config,
+                                        .gather = gather_start,
+                                        .command = app_command,
+                                        .flags = flags,
+                                        .is_ready = is_ready,
+                                        .now_us = now_us,
+                                        .wall_us = wall_us,
+                                        .started_us = clock_now_us()};
     app->console = console_new(&app->source);
     if (app->console == NULL)
         return error_set(error, "out of memory");
     uint64_t period = (uint64_t)config_settings(app->config)->stats_period;
-    timer_start(worker_loop(app->control), &app->stats_timer, (period > 0 ? period : 60) * US_PER_SECOND, stats_due);
+    timer_start(worker_loop(app->control), &app->stats_timer, (period > 0 ? period : 60) * US_PER_SECOND,
+                stats_due);
     return start_http(app, error);
 }
 

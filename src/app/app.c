@@ -13,7 +13,9 @@
 #include "weir/util/clock.h"
 #include "weir/util/log.h"
 
-/* ---- rounds ------------------------------------------------------------------------------------------------------------ */
+/* ---- rounds
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 struct round;
 
@@ -58,7 +60,8 @@ void app_round(struct app *app, round_visit visit, round_done done, void *arg)
             done(app, arg, false);
         return;
     }
-    *round = (struct round){.finished = {.run = round_finished}, .app = app, .visit = visit, .done = done, .arg = arg};
+    *round = (struct round){
+        .finished = {.run = round_finished}, .app = app, .visit = visit, .done = done, .arg = arg};
     atomic_init(&round->left, app->worker_count);
     for (int i = 0; i < app->worker_count; i++) {
         round->mails[i] = (struct round_mail){
@@ -67,7 +70,9 @@ void app_round(struct app *app, round_visit visit, round_done done, void *arg)
     }
 }
 
-/* ---- signals ------------------------------------------------------------------------------------------------------------- */
+/* ---- signals
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 static void ignore_result(void *arg, const struct error *error)
 {
@@ -126,7 +131,8 @@ static bool watch_signals(struct app *app)
     return true;
 }
 
-/* ---- putting together ----------------------------------------------------------------------------------------------------- */
+/* ---- putting together
+ * ----------------------------------------------------------------------------------------------------- */
 
 static bool make_workers(struct app *app, struct error *error)
 {
@@ -137,8 +143,8 @@ static bool make_workers(struct app *app, struct error *error)
     app->shared.profiles = profile_table_new();
     app->shared.statements = statement_table_new();
     app->shared.registry = registry_new(count, &session_server_events);
-    if (app->control == NULL || app->workers == NULL || app->shared.workers == NULL || app->shared.profiles == NULL ||
-        app->shared.statements == NULL || app->shared.registry == NULL)
+    if (app->control == NULL || app->workers == NULL || app->shared.workers == NULL ||
+        app->shared.profiles == NULL || app->shared.statements == NULL || app->shared.registry == NULL)
         return false;
     registry_set_quiet_hook(app->shared.registry, app_quiet_hook, app);
     if (!app_make_cache(app, error))
@@ -153,7 +159,8 @@ static bool make_workers(struct app *app, struct error *error)
             return false;
         app->shared.worker_count = i + 1;
     }
-    return getrandom(app->shared.mock_key, sizeof(app->shared.mock_key), 0) == (ssize_t)sizeof(app->shared.mock_key);
+    return getrandom(app->shared.mock_key, sizeof(app->shared.mock_key), 0) ==
+           (ssize_t)sizeof(app->shared.mock_key);
 }
 
 static bool start_workers(struct app *app)
@@ -170,13 +177,14 @@ static bool build(struct app *app, struct error *error)
     if (!process_change_user(&app->options, app->config, error))
         return false;
     if (app->options.is_daemon && settings->logfile[0] == '\0' && !settings->syslog)
-        return error_set(error, "-d needs \"logfile\" or \"syslog\" in %s, or nothing would be seen", app->options.path);
+        return error_set(error, "-d needs \"logfile\" or \"syslog\" in %s, or nothing would be seen",
+                         app->options.path);
     if (!process_open_log(&app->options, app->config))
         return error_set(error, "logfile \"%s\" cannot be opened", settings->logfile);
     process_raise_file_limit(app->config);
     if (!app_load_users(app, app->config, &app->users))
         return error_set(error, "auth_file \"%s\" cannot be read", settings->auth_file);
-    if (app->options.is_daemon && !process_go_daemon(error))
+    if (app->options.is_daemon && !process_go_daemon(&app->ready_fd, error))
         return false;
     error->message[0] = '\0';
     app->pidfile = process_write_pidfile(settings->pidfile, error);
@@ -192,6 +200,8 @@ static bool build(struct app *app, struct error *error)
     if (!watch_signals(app) || !start_workers(app))
         return error_set(error, "cannot start threads");
     app_start_listeners(app);
+    if (app->options.is_daemon)
+        process_daemon_serves(app->ready_fd);
     return true;
 }
 
@@ -214,8 +224,8 @@ struct app *app_new(const struct app_options *options, struct config *config, st
 
 int app_run(struct app *app)
 {
-    log_info("Weir %s: process %d, %d worker%s, %zu database%s", WEIR_VERSION, (int)getpid(), app->worker_count,
-             app->worker_count == 1 ? "" : "s", config_database_count(app->config),
+    log_info("Weir %s: process %d, %d worker%s, %zu database%s", WEIR_VERSION, (int)getpid(),
+             app->worker_count, app->worker_count == 1 ? "" : "s", config_database_count(app->config),
              config_database_count(app->config) == 1 ? "" : "s");
     loop_run(worker_loop(app->control));
     log_info("stopped");

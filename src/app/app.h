@@ -44,16 +44,18 @@ struct app {
     enum app_stop stop;
     bool is_suspended;
     bool is_paused;
-    _Atomic bool is_watching;       /* workers tell when a server comes back or a client leaves */
+    _Atomic bool is_watching; /* workers tell when a server comes back or a client leaves */
     _Atomic bool is_check_posted;
     struct mail check_mail;
     char *pidfile;
+    int ready_fd;        /* a daemon's, while it starts */
     struct list watched; /* databases that the cache knows (caching.c) */
     char *first_user;    /* whose rights the control connections have where nothing else is said */
 };
 
 /*
- * Runs `visit` on every worker's thread, then `done` on the control thread. Memory out: `done` at once, with is_complete false.
+ * Runs `visit` on every worker's thread, then `done` on the control thread. Memory out: `done` at once, with
+ * is_complete false.
  */
 typedef void (*round_visit)(struct session_worker *session, void *arg);
 typedef void (*round_done)(struct app *app, void *arg, bool is_complete);
@@ -62,8 +64,11 @@ void app_round(struct app *app, round_visit visit, round_done done, void *arg);
 /* process.c */
 bool process_change_user(const struct app_options *options, const struct config *config, struct error *error);
 void process_raise_file_limit(const struct config *config);
-bool process_go_daemon(struct error *error);
-/* The kept path of the pid file, for its removal; NULL with an error, or without when there is none to write. */
+/* What comes back is the daemon; it writes to `ready_fd`, by the second function, when it serves. */
+bool process_go_daemon(int *ready_fd, struct error *error);
+void process_daemon_serves(int ready_fd);
+/* The kept path of the pid file, for its removal; NULL with an error, or without when there is none to write.
+ */
 char *process_write_pidfile(const char *path, struct error *error);
 bool process_read_file(void *arg, const char *path, struct buf *out, struct error *error);
 bool process_open_log(const struct app_options *options, const struct config *config);
@@ -77,7 +82,8 @@ void app_close_listeners(struct app *app);
 /* reload.c */
 bool app_load_users(struct app *app, const struct config *config, struct userlist **users);
 bool app_reload(struct app *app, admin_done_fn *done, void *done_arg);
-bool app_set(struct app *app, const char *key, const char *value, admin_done_fn *done, void *done_arg, struct error *error);
+bool app_set(struct app *app, const char *key, const char *value, admin_done_fn *done, void *done_arg,
+             struct error *error);
 
 /* admin.c */
 bool app_start_admin(struct app *app, struct error *error);

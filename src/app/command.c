@@ -1,8 +1,9 @@
 /*
  * command: what signals and the console tell the process to do.
  *
- * Commands that take effect on workers go there in a round. PAUSE, WAIT_CLOSE and orderly shutdowns wait for an event that workers
- * report (app_quiet_hook): a server has come back, a client has gone. The check is then made here.
+ * Commands that take effect on workers go there in a round. PAUSE, WAIT_CLOSE and orderly shutdowns wait for
+ * an event that workers report (app_quiet_hook): a server has come back, a client has gone. The check is then
+ * made here.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,13 +20,15 @@ struct task {
     void *done_arg;
 };
 
-/* ---- waiting for rest ------------------------------------------------------------------------------------------------- */
+/* ---- waiting for rest
+ * ------------------------------------------------------------------------------------------------- */
 
 static bool is_at_rest(struct app *app, const struct app_wait *wait)
 {
     bool is_close = wait->verb == ADMIN_WAIT_CLOSE;
     for (struct registry_database *d = registry_databases(app->shared.registry); d != NULL; d = d->next)
-        if ((wait->database == NULL || wait->database == d) && budget_used(is_close ? &d->closing : &d->leased) > 0)
+        if ((wait->database == NULL || wait->database == d) &&
+            budget_used(is_close ? &d->closing : &d->leased) > 0)
             return false;
     return true;
 }
@@ -55,7 +58,8 @@ static void check(struct mail *mail)
 void app_quiet_hook(void *context)
 {
     struct app *app = context;
-    if (!atomic_load_explicit(&app->is_watching, memory_order_relaxed) || atomic_exchange(&app->is_check_posted, true))
+    if (!atomic_load_explicit(&app->is_watching, memory_order_relaxed) ||
+        atomic_exchange(&app->is_check_posted, true))
         return;
     app->check_mail.run = check;
     worker_post(app->control, &app->check_mail);
@@ -67,7 +71,9 @@ void app_watch(struct app *app)
     app_quiet_hook(app);
 }
 
-/* ---- shutdown ------------------------------------------------------------------------------------------------------------ */
+/* ---- shutdown
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static void visit_drain(struct session_worker *session, void *arg)
 {
@@ -102,7 +108,9 @@ void app_shutdown(struct app *app, enum app_stop how)
     }
 }
 
-/* ---- commands ------------------------------------------------------------------------------------------------------------ */
+/* ---- commands
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static void visit(struct session_worker *session, void *arg)
 {
@@ -123,8 +131,9 @@ static void visit(struct session_worker *session, void *arg)
         session_pause(session, task->database);
         break;
     case ADMIN_KILL_CLIENT:
-        atomic_fetch_add(&task->count, session_kill_client(session, task->command.client_id, task->command.client_ptr,
-                                                           "admin forced disconnect"));
+        atomic_fetch_add(&task->count,
+                         session_kill_client(session, task->command.client_id, task->command.client_ptr,
+                                             "admin forced disconnect"));
         break;
     default:
         break;
@@ -140,8 +149,10 @@ static void wait_for_rest(struct app *app, struct task *task)
         task->done(task->done_arg, &error);
         return;
     }
-    *wait = (struct app_wait){
-        .verb = task->command.verb, .database = task->database, .done = task->done, .done_arg = task->done_arg};
+    *wait = (struct app_wait){.verb = task->command.verb,
+                              .database = task->database,
+                              .done = task->done,
+                              .done_arg = task->done_arg};
     list_push_back(&app->waits, &wait->node);
     app_watch(app);
 }
@@ -163,8 +174,8 @@ static void visited(struct app *app, void *arg, bool is_complete)
     free(task);
 }
 
-static bool find_database(struct app *app, const struct admin_command *command, struct registry_database **database,
-                          struct error *error)
+static bool find_database(struct app *app, const struct admin_command *command,
+                          struct registry_database **database, struct error *error)
 {
     *database = NULL;
     if (command->database == NULL)
@@ -176,7 +187,8 @@ static bool find_database(struct app *app, const struct admin_command *command, 
 }
 
 /* Switches that workers look at, set before they are told. */
-static bool flip(struct app *app, enum admin_verb verb, struct registry_database *database, struct error *error)
+static bool flip(struct app *app, enum admin_verb verb, struct registry_database *database,
+                 struct error *error)
 {
     bool on = verb == ADMIN_PAUSE || verb == ADMIN_KILL;
     switch (verb) {
@@ -211,7 +223,8 @@ static bool flip(struct app *app, enum admin_verb verb, struct registry_database
     }
 }
 
-static void start_round(struct app *app, const struct admin_command *command, admin_done_fn *done, void *done_arg)
+static void start_round(struct app *app, const struct admin_command *command, admin_done_fn *done,
+                        void *done_arg)
 {
     struct error error = ERROR_INIT;
     struct registry_database *database;

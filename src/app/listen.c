@@ -33,7 +33,8 @@ static bool add(struct app *app, const struct address *at, struct error *error)
     char host[ADDRESS_TEXT_BYTES];
     address_host_text(at, host);
     if (address_is_unix(at))
-        log_info("listening on unix:%s", at->as.un.sun_path[0] != '\0' ? at->as.un.sun_path : at->as.un.sun_path + 1);
+        log_info("listening on unix:%s",
+                 at->as.un.sun_path[0] != '\0' ? at->as.un.sun_path : at->as.un.sun_path + 1);
     else
         log_info("listening on %s:%d", host, address_port(at));
     return true;
@@ -86,10 +87,12 @@ bool app_open_listeners(struct app *app, struct error *error)
     free(names);
     if (is_good && settings->unix_socket_dir[0] != '\0') {
         struct address at;
-        is_good = address_from_unix(&at, settings->unix_socket_dir, settings->listen_port, error) && add(app, &at, error);
+        is_good = address_from_unix(&at, settings->unix_socket_dir, settings->listen_port, error) &&
+                  add(app, &at, error);
     }
     if (is_good && app->listener_count == 0)
-        return error_set(error, "nothing to listen on: set listen_addr (for example 127.0.0.1) or unix_socket_dir");
+        return error_set(error,
+                         "nothing to listen on: set listen_addr (for example 127.0.0.1) or unix_socket_dir");
     return is_good;
 }
 
@@ -123,14 +126,16 @@ static void accept_for_others(void *context, int fd, const struct address *peer,
         close(fd);
         return;
     }
-    *accepted = (struct accepted_mail){.mail = {.run = accept_mail}, .session = least, .fd = fd, .peer = *peer, .local = *local};
+    *accepted = (struct accepted_mail){
+        .mail = {.run = accept_mail}, .session = least, .fd = fd, .peer = *peer, .local = *local};
     worker_post(least->worker, &accepted->mail);
 }
 
 static void start_on(struct app *app, struct loop *loop)
 {
     for (size_t i = 0; i < app->listener_count; i++)
-        listener_start(app->listeners[i], loop, app->worker_count == 1 ? accept_here : accept_for_others, app);
+        listener_start(app->listeners[i], loop, app->worker_count == 1 ? accept_here : accept_for_others,
+                       app);
 }
 
 static void visit_start(struct session_worker *session, void *arg)

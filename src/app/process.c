@@ -19,10 +19,12 @@ bool process_change_user(const struct app_options *options, const struct config 
     if (getuid() != 0)
         return true;
     if (name[0] == '\0')
-        return error_set(error, "Weir should not run as root: set \"user\" in %s, or start it with -u USER", options->path);
+        return error_set(error, "Weir should not run as root: set \"user\" in %s, or start it with -u USER",
+                         options->path);
     const struct passwd *entry = getpwnam(name);
     if (entry == NULL)
-        return error_set(error, "user \"%s\" does not exist on this system; set \"user\" to one that does", name);
+        return error_set(error, "user \"%s\" does not exist on this system; set \"user\" to one that does",
+                         name);
     if (entry->pw_uid == 0)
         return error_set(error, "user \"%s\" is root; set \"user\" to an unprivileged one", name);
     if (initgroups(name, entry->pw_gid) != 0 || setgid(entry->pw_gid) != 0 || setuid(entry->pw_uid) != 0)
@@ -46,19 +48,45 @@ void process_raise_file_limit(const struct config *config)
     }
     unsigned long long need = (unsigned)settings->max_client_conn + servers + 64;
     if (need > limit.rlim_cur)
-        log_warning("open files: %llu allowed, %llu may be needed (max_client_conn %d, servers of one user %llu); raise the limit",
+        log_warning("open files: %llu allowed, %llu may be needed (max_client_conn %d, servers of one user "
+                    "%llu); raise the limit",
                     (unsigned long long)limit.rlim_cur, need, settings->max_client_conn, servers);
     else
-        log_info("open files: %llu allowed, about %llu needed at most for one user", (unsigned long long)limit.rlim_cur, need);
+        log_info("open files: %llu allowed, about %llu needed at most for one user",
+                 (unsigned long long)limit.rlim_cur, need);
 }
 
-bool process_go_daemon(struct error *error)
+/* The one who was called waits for the daemon to say that it serves: its end without a word is a failure. */
+static void report_daemon(int fd)
 {
+    char word;
+    if (read(fd, &word, 1) == 1)
+        _exit(EXIT_SUCCESS);
+    fprintf(stderr, "weir: cannot start: the log says why\n");
+    _exit(EXIT_FAILURE);
+}
+
+void process_daemon_serves(int fd)
+{
+    if (write(fd, "+", 1) != 1)
+        log_debug("nobody waits for the daemon to start");
+    close(fd);
+}
+
+bool process_go_daemon(int *ready_fd, struct error *error)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return error_set(error, "pipe: %s", strerror(errno));
     pid_t pid = fork();
     if (pid < 0)
         return error_set(error, "fork: %s", strerror(errno));
-    if (pid > 0)
-        _exit(0);
+    if (pid > 0) {
+        close(ends[1]);
+        report_daemon(ends[0]);
+    }
+    close(ends[0]);
+    *ready_fd = ends[1];
     if (setsid() < 0)
         return error_set(error, "setsid: %s", strerror(errno));
     pid = fork();
@@ -92,7 +120,8 @@ char *process_write_pidfile(const char *path, struct error *error)
     if (path[0] == '\0')
         return NULL;
     if (is_running(path)) {
-        error_set(error, "pidfile \"%s\" belongs to a running process: stop that one, or use another pidfile", path);
+        error_set(error, "pidfile \"%s\" belongs to a running process: stop that one, or use another pidfile",
+                  path);
         return NULL;
     }
     FILE *file = fopen(path, "w");

@@ -1,4 +1,5 @@
-/* reload: another configuration and users file for everybody, or the old ones if anything is wrong with the new. */
+/* reload: another configuration and users file for everybody, or the old ones if anything is wrong with the
+ * new. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,7 +86,8 @@ static void finish(struct app *app, void *arg, bool is_complete)
 }
 
 /* Takes over both references. */
-static bool spread(struct app *app, struct config *config, struct userlist *users, admin_done_fn *done, void *done_arg)
+static bool spread(struct app *app, struct config *config, struct userlist *users, admin_done_fn *done,
+                   void *done_arg)
 {
     struct reload *reload = malloc(sizeof(*reload));
     if (reload == NULL) {
@@ -122,7 +124,8 @@ bool app_reload(struct app *app, admin_done_fn *done, void *done_arg)
     return spread(app, config, users, done, done_arg);
 }
 
-bool app_set(struct app *app, const char *key, const char *value, admin_done_fn *done, void *done_arg, struct error *error)
+bool app_set(struct app *app, const char *key, const char *value, admin_done_fn *done, void *done_arg,
+             struct error *error)
 {
     struct config *config = config_set(app->config, key, value, error);
     if (config == NULL)

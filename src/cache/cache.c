@@ -267,6 +267,20 @@ void cache_write_add(struct cache_write *write, struct cache_scope *scope, struc
         database_write_mark(&write->base);
 }
 
+bool cache_may_run_code(struct cache_worker *w, const struct cache_database *d, struct cache_scope *scope,
+                        struct sql_class *class)
+{
+    if (!atomic_load_explicit(&d->has_code, memory_order_acquire))
+        return false;
+    bool names_something = false;
+    for (uint32_t i = 0; i < class->n_statements; i++)
+        names_something |= class->statements[i].n_reads > 0 || class->statements[i].n_functions > 0;
+    if (!names_something || scope == NULL)
+        return names_something;
+    const struct verdict *verdict = verdicts_get(w->verdicts, scope, class, SLICE_EMPTY);
+    return verdict == NULL || !verdict->is_write_known;
+}
+
 void cache_write_add_unknown(struct cache_write *write)
 {
     write->has_content = true;

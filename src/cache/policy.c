@@ -280,6 +280,43 @@ bool policy_has_datetime_word(struct slice bind)
     return false;
 }
 
+/* --- code behind what looks like reading --- */
+
+static bool runs_code(const struct sql_relation *name, const struct catalog *catalog,
+                      const struct search_path *path)
+{
+    if (name->schema != NULL ? is_system_schema(name->schema) : strncmp(name->name, "pg_", 3) == 0)
+        return false;
+    if (name->schema != NULL) {
+        const struct catalog_relation *r = catalog_find(catalog, name->schema, name->name);
+        return r == NULL || (r->flags & CATALOG_RUNS_CODE) != 0;
+    }
+    bool is_found = false;
+    for (size_t i = 0; i < path->count; i++) {
+        const struct catalog_relation *r = catalog_find(catalog, path->schemas[i], name->name);
+        is_found |= r != NULL;
+        if (r != NULL && (r->flags & CATALOG_RUNS_CODE) != 0)
+            return true;
+    }
+    return !is_found || path->is_odd; /* a temporary view, perhaps */
+}
+
+/* Does the statement read what may call somebody's function, or use a name that may be one? */
+static bool may_run_code(const struct sql_statement *s, const struct catalog *catalog,
+                         const struct search_path *path)
+{
+    if (!catalog_has_code(catalog))
+        return false;
+    for (size_t i = 0; i < s->n_reads; i++)
+        if (runs_code(&s->reads[i], catalog, path))
+            return true;
+    for (size_t i = 0; i < s->n_functions; i++)
+        if (s->functions[i].schema == NULL &&
+            is_shadowed(catalog, path, s->functions[i].name, catalog_is_code))
+            return true;
+    return false;
+}
+
 /* --- writing --- */
 
 /* Every relation a name may mean; false when there is none known. */
@@ -312,7 +349,7 @@ bool policy_write_set(const struct sql_class *class, const struct catalog *catal
     for (uint32_t i = 0; i < class->n_statements; i++) {
         const struct sql_statement *s = &class->statements[i];
         bool is_cascade = s->kind == SQL_KIND_TRUNCATE && (s->flags & SQL_CASCADE) != 0;
-        if ((s->flags & unknown) != 0 || is_cascade)
+        if ((s->flags & unknown) != 0 || is_cascade || may_run_code(s, catalog, path))
             return false;
         if ((s->flags & SQL_WRITES) != 0 && s->n_writes == 0)
             return false;

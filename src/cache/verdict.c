@@ -74,6 +74,7 @@ static void judge_write(struct verdict *v, const struct catalog *catalog)
 static void judge_read(struct verdict *v, const struct catalog *catalog, struct slice text)
 {
     struct policy_relations relations;
+    v->is_read_judged = true;
     v->reason = policy_judge(v->class, catalog, &v->scope->path, &relations);
     if (v->reason == CACHE_REASON_NONE && catalog_mentions_row_function(catalog, text))
         v->reason = CACHE_REASON_FUNCTION;
@@ -106,11 +107,17 @@ static struct verdict *verdict_new(struct cache_scope *scope, struct sql_class *
     struct catalog *catalog = database_catalog(scope->database, &v->version);
     if (catalog == NULL) {
         v->reason = CACHE_REASON_NOT_READY;
-        /* What certainly writes nothing need not wait for a catalog. */
+        v->is_read_judged = true;
+        /* What certainly writes nothing need not wait for a catalog; without one, what is read may be a view.
+         */
         v->is_write_known = (class->flags & (SQL_CLASS_WRITES | SQL_CLASS_WRITES_UNKNOWN | SQL_CLASS_SCHEMA |
                                              SQL_CLASS_UNKNOWN_CODE)) == 0;
+        for (uint32_t i = 0; i < class->n_statements; i++)
+            v->is_write_known &= class->statements[i].n_reads == 0;
     } else {
-        judge_read(v, catalog, text);
+        v->reason = CACHE_REASON_STATEMENT;
+        if (text.len > 0)
+            judge_read(v, catalog, text);
         judge_write(v, catalog);
     }
     catalog_unref(catalog);
@@ -123,7 +130,8 @@ const struct verdict *verdicts_get(struct verdicts *v, struct cache_scope *scope
     struct verdict **place = place_for(v, scope, class);
     struct verdict *present = *place;
     uint64_t version = atomic_load_explicit(&scope->database->version, memory_order_acquire);
-    if (present != NULL && present->scope == scope && present->class == class && present->version == version)
+    if (present != NULL && present->scope == scope && present->class == class &&
+        present->version == version && (present->is_read_judged || text.len == 0))
         return present;
     struct verdict *fresh = verdict_new(scope, class, text);
     if (fresh == NULL)

@@ -38,7 +38,7 @@ struct edge {
     uint32_t to;
 };
 
-enum name_kind { NAME_FUNCTION, NAME_ROW_FUNCTION, NAME_OPERATOR, NAME_TYPE, NAME_KIND_COUNT };
+enum name_kind { NAME_FUNCTION, NAME_ROW_FUNCTION, NAME_CODE, NAME_OPERATOR, NAME_TYPE, NAME_KIND_COUNT };
 
 struct catalog_builder {
     struct catalog_facts facts;
@@ -49,6 +49,7 @@ struct catalog_builder {
     struct buf names[NAME_KIND_COUNT];
     struct buf cascades;
     struct buf children; /* from = parent */
+    struct buf runners;  /* uint32_t: relations that run code */
 };
 
 struct catalog {
@@ -60,6 +61,7 @@ struct catalog {
     size_t relation_count;
     struct resolved_name *names[NAME_KIND_COUNT];
     size_t name_count[NAME_KIND_COUNT];
+    bool has_code;
     struct edge *writes; /* all ways in which a write spreads, by from */
     size_t write_count;
 };
@@ -84,6 +86,7 @@ void catalog_builder_free(struct catalog_builder *b)
         buf_free(&b->names[i]);
     buf_free(&b->cascades);
     buf_free(&b->children);
+    buf_free(&b->runners);
     free(b);
 }
 
@@ -135,6 +138,16 @@ void catalog_builder_function(struct catalog_builder *b, const char *schema, con
 void catalog_builder_row_function(struct catalog_builder *b, const char *schema, const char *name)
 {
     add_name(b, NAME_ROW_FUNCTION, schema, name);
+}
+
+void catalog_builder_code(struct catalog_builder *b, const char *schema, const char *name)
+{
+    add_name(b, NAME_CODE, schema, name);
+}
+
+void catalog_builder_runs_code(struct catalog_builder *b, uint32_t oid)
+{
+    add(b, &b->runners, &oid, sizeof(oid));
 }
 
 void catalog_builder_operator(struct catalog_builder *b, const char *schema, const char *name)
@@ -261,8 +274,8 @@ static bool is_plain_descendant(const struct catalog_relation *r)
            (r->flags & (CATALOG_ODD_COLUMN | CATALOG_ODD_RELATIVE | CATALOG_HAS_RULE)) == 0;
 }
 
-/* Carries "may not be read" from children to parents until nothing changes; the depth of real hierarchies is
- * small. */
+/* Carries "may not be read", and "runs code", from children to parents until nothing changes; the depth of
+ * real hierarchies is small. */
 static void mark_odd_relatives(struct catalog *c, const struct catalog_builder *b)
 {
     const struct edge *edges = (const void *)b->children.data;
@@ -281,8 +294,25 @@ static void mark_odd_relatives(struct catalog *c, const struct catalog_builder *
                 parent->flags |= CATALOG_ODD_RELATIVE;
                 has_changed = true;
             }
+            if (child != NULL && (child->flags & ~parent->flags & CATALOG_RUNS_CODE) != 0) {
+                parent->flags |= CATALOG_RUNS_CODE;
+                has_changed = true;
+            }
         }
     }
+}
+
+/* Before mark_odd_relatives, which carries it to the parents. */
+static void mark_runners(struct catalog *c, const struct catalog_builder *b)
+{
+    const uint32_t *oids = (const void *)b->runners.data;
+    for (size_t i = 0; i < b->runners.len / sizeof(*oids); i++) {
+        struct catalog_relation *r = find_oid(c, oids[i]);
+        if (r != NULL)
+            r->flags |= CATALOG_RUNS_CODE;
+        c->has_code = true;
+    }
+    c->has_code = c->has_code || c->name_count[NAME_CODE] > 0;
 }
 
 struct catalog *catalog_builder_finish(struct catalog_builder *b)
@@ -298,8 +328,10 @@ struct catalog *catalog_builder_finish(struct catalog_builder *b)
     is_good = freeze_relations(c, b) && freeze_edges(c, b);
     for (int kind = 0; is_good && kind < NAME_KIND_COUNT; kind++)
         is_good = freeze_names(c, b, kind);
-    if (is_good)
+    if (is_good) {
+        mark_runners(c, b);
         mark_odd_relatives(c, b);
+    }
 done:
     catalog_builder_free(b);
     if (!is_good && c != NULL) {
@@ -355,6 +387,16 @@ static bool has_name(const struct catalog *c, enum name_kind kind, const char *s
 bool catalog_has_function(const struct catalog *c, const char *schema, const char *name)
 {
     return has_name(c, NAME_FUNCTION, schema, name);
+}
+
+bool catalog_is_code(const struct catalog *c, const char *schema, const char *name)
+{
+    return has_name(c, NAME_CODE, schema, name);
+}
+
+bool catalog_has_code(const struct catalog *c)
+{
+    return c->has_code;
 }
 
 bool catalog_has_operator(const struct catalog *c, const char *schema, const char *name)
@@ -437,7 +479,7 @@ static bool is_write_known(const struct catalog *c, uint32_t oid)
 {
     const struct catalog_relation *r = find_oid(c, oid);
     return r != NULL && (r->kind == 'r' || r->kind == 'p') &&
-           (r->flags & (CATALOG_HAS_TRIGGER | CATALOG_HAS_RULE)) == 0;
+           (r->flags & (CATALOG_HAS_TRIGGER | CATALOG_HAS_RULE | CATALOG_RUNS_CODE)) == 0;
 }
 
 bool catalog_closure(const struct catalog *c, uint32_t oid, void (*report)(void *context, uint32_t oid),

@@ -14,7 +14,7 @@
 
 /* Built-in types whose output and comparison depend on nothing but settings; see cache/policy.h. */
 #define HARMLESS_TYPES                                                                                       \
-    "16,17,18,19,20,21,23,25,26,114,142,600,601,602,603,604,628,650,700,701,718,774,829,869,1042,1043,1082,"     \
+    "16,17,18,19,20,21,23,25,26,114,142,600,601,602,603,604,628,650,700,701,718,774,829,869,1042,1043,1082," \
     "1083,"                                                                                                  \
     "1114,1184,1186,1560,1562,1700,2950,3614,3615,3802,3904,3906,3908,3910,3912,3926,4451,4532,4533,4534,"   \
     "4535,4536"
@@ -126,6 +126,63 @@ static void take_type(const PGresult *result, int row, struct catalog_builder *b
     catalog_builder_type(b, PQgetvalue(result, row, 0), PQgetvalue(result, row, 1));
 }
 
+/* --- code behind what looks like reading --- */
+
+/*
+ * Functions of users that may do more than compute. Trusted are those that say so (not VOLATILE) and are
+ * written in C or belong to an extension; what says so in PL/pgSQL may still call others.
+ */
+#define IS_CODE(p)                                                                                           \
+    p ".oid >= 16384 AND (" p ".provolatile = 'v' OR (" p ".prolang NOT IN (12, 13) AND NOT EXISTS "         \
+      "(SELECT FROM pg_catalog.pg_depend m WHERE m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass "     \
+      "AND m.objid = " p ".oid AND m.deptype = 'e')))"
+
+static const char code_query[] =
+    "SELECT n.nspname, p.proname FROM pg_catalog.pg_proc p "
+    "JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE " IS_CODE("p") " AND " IS_OURS(
+        "n") " UNION SELECT n.nspname, o.oprname FROM pg_catalog.pg_operator o "
+             "JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace JOIN pg_catalog.pg_proc p ON p.oid = "
+             "o.oprcode "
+             "WHERE o.oid >= 16384 AND " IS_CODE("p") " AND " IS_OURS("n");
+
+static void take_code(const PGresult *result, int row, struct catalog_builder *b)
+{
+    catalog_builder_code(b, PQgetvalue(result, row, 0), PQgetvalue(result, row, 1));
+}
+
+/* Views and policies that call such functions, or operators made of them, foreign tables, and views over any
+ * of these. */
+static const char runners_query[] =
+    "WITH RECURSIVE calls(classid, objid) AS ("
+    "  SELECT d.classid, d.objid FROM pg_catalog.pg_depend d "
+    "  LEFT JOIN pg_catalog.pg_operator o ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass "
+    "    AND o.oid = d.refobjid "
+    "  JOIN pg_catalog.pg_proc p ON p.oid = coalesce(o.oprcode::pg_catalog.oid, d.refobjid) "
+    "  WHERE d.classid IN ('pg_catalog.pg_rewrite'::pg_catalog.regclass, "
+    "'pg_catalog.pg_policy'::pg_catalog.regclass) "
+    "  AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, "
+    "'pg_catalog.pg_operator'::pg_catalog.regclass) "
+    "  AND d.refobjid >= 16384 AND " IS_CODE(
+        "p") "), runners(oid) AS ("
+             "  SELECT r.ev_class FROM calls JOIN pg_catalog.pg_rewrite r ON r.oid = calls.objid "
+             "    AND calls.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass WHERE r.ev_type = '1' "
+             "  UNION SELECT y.polrelid FROM calls JOIN pg_catalog.pg_policy y ON y.oid = calls.objid "
+             "    AND calls.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass "
+             "  UNION SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relkind = 'f' "
+             "  UNION SELECT x.oid FROM runners, LATERAL ("
+             "    SELECT r.ev_class FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = "
+             "d.objid AND r.ev_type = '1' "
+             "    WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass "
+             "    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = runners.oid "
+             "    UNION ALL SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = runners.oid) "
+             "x(oid)) "
+             "SELECT oid FROM runners JOIN pg_catalog.pg_class c USING (oid) WHERE c.relkind <> 'm'";
+
+static void take_runner(const PGresult *result, int row, struct catalog_builder *b)
+{
+    catalog_builder_runs_code(b, number(result, row, 0));
+}
+
 static const struct step {
     const char *query;
     int columns;
@@ -138,6 +195,8 @@ static const struct step {
     {row_functions_query, 2, take_row_function},
     {operators_query, 2, take_operator},
     {types_query, 2, take_type},
+    {code_query, 2, take_code},
+    {runners_query, 1, take_runner},
 };
 
 size_t catalog_load_steps(void)

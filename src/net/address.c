@@ -33,7 +33,8 @@ bool address_from_unix(struct address *out, const char *directory, int port, str
     size_t size = sizeof(out->as.un.sun_path);
     int len = snprintf(path, size, "%s/.s.PGSQL.%d", directory, port);
     if (len < 0 || (size_t)len >= size)
-        return error_set(error, "unix socket path \"%s/.s.PGSQL.%d\" is longer than %zu bytes", directory, port, size - 1);
+        return error_set(error, "unix socket path \"%s/.s.PGSQL.%d\" is longer than %zu bytes", directory,
+                         port, size - 1);
     out->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)len);
     if (path[0] == '@')
         path[0] = '\0';
@@ -58,7 +59,8 @@ int address_port(const struct address *a)
 
 void address_host_text(const struct address *a, char *out)
 {
-    const void *from = a->as.any.sa_family == AF_INET ? (const void *)&a->as.in.sin_addr : &a->as.in6.sin6_addr;
+    const void *from =
+        a->as.any.sa_family == AF_INET ? (const void *)&a->as.in.sin_addr : &a->as.in6.sin6_addr;
     if (address_is_unix(a) || inet_ntop(a->as.any.sa_family, from, out, ADDRESS_TEXT_BYTES) == NULL)
         snprintf(out, ADDRESS_TEXT_BYTES, "unix");
 }

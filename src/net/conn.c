@@ -4,8 +4,9 @@
  *   readable ──► recv into the worker's buffer ──► on_data ──► rest kept in `in`
  *   write    ──► sendmsg ──► rest kept in `out`, armed for writing ──► drained
  *
- * Invariants: the event is armed for exactly `wanted`; `in` and `out` hold memory only while they hold bytes; on_closed is
- * called at most once; an object with depth > 0 is on the stack of a callback and is freed when that returns.
+ * Invariants: the event is armed for exactly `wanted`; `in` and `out` hold memory only while they hold bytes;
+ * on_closed is called at most once; an object with depth > 0 is on the stack of a callback and is freed when
+ * that returns.
  */
 #include "weir/net/conn.h"
 
@@ -37,7 +38,7 @@ struct conn {
     uint8_t depth;
     bool is_reading : 1;
     bool is_connecting : 1;
-    bool is_closed : 1;   /* on_closed has been called */
+    bool is_closed : 1; /* on_closed has been called */
     bool is_freed : 1;
     bool was_congested : 1;
 };
@@ -55,7 +56,8 @@ static void arm(struct conn *conn)
     else if (conn->is_connecting)
         wanted = EV_WRITE;
     else
-        wanted = (short)((conn->is_reading && !is_full ? EV_READ : 0) | (conn_output_pending(conn) > 0 ? EV_WRITE : 0));
+        wanted = (short)((conn->is_reading && !is_full ? EV_READ : 0) |
+                         (conn_output_pending(conn) > 0 ? EV_WRITE : 0));
     if (wanted == conn->armed)
         return;
     if (conn->armed != 0)
@@ -63,7 +65,8 @@ static void arm(struct conn *conn)
     conn->armed = wanted;
     if (wanted == 0)
         return;
-    event_assign(&conn->event, loop_base(worker_loop(conn->worker)), conn->fd, (short)(wanted | EV_PERSIST), ready, conn);
+    event_assign(&conn->event, loop_base(worker_loop(conn->worker)), conn->fd, (short)(wanted | EV_PERSIST),
+                 ready, conn);
     event_add(&conn->event, NULL);
 }
 
@@ -205,13 +208,15 @@ static void receive(struct conn *conn)
 
 static void fail_write(struct conn *conn, int error)
 {
-    /* What the peer said before it went is still to be read; the end is told from the loop, not from inside a write. */
+    /* What the peer said before it went is still to be read; the end is told from the loop, not from inside a
+     * write. */
     conn->write_error = error;
     buf_free(&conn->out);
     conn->out_sent = 0;
     if (conn->armed != 0)
         event_del(&conn->event);
-    event_assign(&conn->event, loop_base(worker_loop(conn->worker)), conn->fd, EV_READ | EV_PERSIST, ready, conn);
+    event_assign(&conn->event, loop_base(worker_loop(conn->worker)), conn->fd, EV_READ | EV_PERSIST, ready,
+                 conn);
     event_add(&conn->event, NULL);
     conn->armed = EV_READ;
     event_active(&conn->event, EV_READ, 0);
@@ -467,7 +472,7 @@ void conn_close_after_output(struct conn *conn)
     conn->handler = &linger_handler;
     conn->owner = lingering;
     conn->was_congested = true; /* so that the end of the output is told */
-    if (conn->depth == 0) /* else a handler further up the stack may still be reading from it */
+    if (conn->depth == 0)       /* else a handler further up the stack may still be reading from it */
         buf_free(&conn->in);
     timer_start(worker_loop(conn->worker), &lingering->timer, LINGER_US, linger_timeout);
 }

@@ -35,7 +35,8 @@ static bool prepare_unix(const struct address *at, struct error *error)
 {
     if (at->as.un.sun_path[0] == '\0')
         return true;
-    /* A socket file that nobody answers at is left over from a crash; one that is answered belongs to somebody. */
+    /* A socket file that nobody answers at is left over from a crash; one that is answered belongs to
+     * somebody. */
     int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     bool is_taken = probe >= 0 && (connect(probe, &at->as.any, at->len) == 0 || errno == EAGAIN);
     if (probe >= 0)
@@ -54,14 +55,16 @@ static bool finish_unix(const struct address *at, const struct listener_options 
     if (options->unix_group != NULL && options->unix_group[0] != '\0') {
         const struct group *group = getgrnam(options->unix_group);
         if (group == NULL || chown(path, (uid_t)-1, group->gr_gid) != 0)
-            return error_set(error, "cannot give unix socket \"%s\" to group \"%s\"", path, options->unix_group);
+            return error_set(error, "cannot give unix socket \"%s\" to group \"%s\"", path,
+                             options->unix_group);
     }
     if (chmod(path, (mode_t)options->unix_mode) != 0)
         return error_set(error, "cannot set mode of unix socket \"%s\": %s", path, strerror(errno));
     return true;
 }
 
-static bool open_socket(int fd, const struct address *at, const struct listener_options *options, struct error *error)
+static bool open_socket(int fd, const struct address *at, const struct listener_options *options,
+                        struct error *error)
 {
     char host[ADDRESS_TEXT_BYTES];
     address_host_text(at, host);
@@ -74,14 +77,15 @@ static bool open_socket(int fd, const struct address *at, const struct listener_
     if (at->as.any.sa_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
     if (bind(fd, &at->as.any, at->len) != 0 || listen(fd, options->backlog) != 0)
-        return error_set(error, "cannot listen on %s:%d: %s", is_unix ? at->as.un.sun_path : host, address_port(at),
-                         strerror(errno));
+        return error_set(error, "cannot listen on %s:%d: %s", is_unix ? at->as.un.sun_path : host,
+                         address_port(at), strerror(errno));
     if (!is_unix && options->defer_accept_seconds > 0)
         setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &options->defer_accept_seconds, sizeof(int));
     return !is_unix || finish_unix(at, options, error);
 }
 
-struct listener *listener_open(const struct address *at, const struct listener_options *options, struct error *error)
+struct listener *listener_open(const struct address *at, const struct listener_options *options,
+                               struct error *error)
 {
     struct listener *listener = calloc(1, sizeof(*listener));
     int fd = socket(at->as.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -142,7 +146,8 @@ void listener_start(struct listener *listener, struct loop *loop, listener_fn fn
     listener->fn = fn;
     listener->context = context;
     if (listener->event == NULL)
-        listener->event = event_new(loop_base(loop), listener->fd, EV_READ | EV_PERSIST, acceptable, listener);
+        listener->event =
+            event_new(loop_base(loop), listener->fd, EV_READ | EV_PERSIST, acceptable, listener);
     if (listener->event == NULL || event_add(listener->event, NULL) != 0)
         log_error("cannot watch a listening socket: out of memory");
 }

@@ -1,9 +1,10 @@
 /*
  * loop: the event base and the timer queues.
  *
- * A queue's libevent timer is armed for its first deadline. Stopping the first timer leaves it armed: it then wakes
- * once for nothing, which is cheaper than disarming for every query. Queues are few (one for each configured timeout),
- * so finding one is a short walk; those of durations no longer configured stay, empty, until the loop ends.
+ * A queue's libevent timer is armed for its first deadline. Stopping the first timer leaves it armed: it then
+ * wakes once for nothing, which is cheaper than disarming for every query. Queues are few (one for each
+ * configured timeout), so finding one is a short walk; those of durations no longer configured stay, empty,
+ * until the loop ends.
  */
 #include "weir/net/loop.h"
 

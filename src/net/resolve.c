@@ -147,8 +147,8 @@ bool resolver_ask(struct resolver *resolver, const char *host, int port, struct 
         free(copy);
         return false;
     }
-    *question = (struct question){.mail = {.run = deliver}, .host = copy, .port = port, .worker = worker, .fn = fn,
-                                  .context = context};
+    *question = (struct question){
+        .mail = {.run = deliver}, .host = copy, .port = port, .worker = worker, .fn = fn, .context = context};
     pthread_mutex_lock(&resolver->mutex);
     bool is_accepted = ensure_thread(resolver);
     if (is_accepted) {

@@ -59,7 +59,8 @@ static void timed_out(struct timer *timer)
     finish(list_entry(timer, struct cancel, timer));
 }
 
-static const struct conn_handler handler = {.on_data = on_data, .on_connected = on_connected, .on_closed = on_closed};
+static const struct conn_handler handler = {
+    .on_data = on_data, .on_connected = on_connected, .on_closed = on_closed};
 
 void cancel_send(struct server *server)
 {

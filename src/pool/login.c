@@ -86,7 +86,8 @@ static void send_and_wipe(struct server *server, struct buf *out)
 
 static enum login_result no_password(struct server *server, const char *method, struct error *error)
 {
-    error_set_state(error, "28P01", "server asks for %s authentication, and Weir has no usable secret of user \"%s\"", method,
+    error_set_state(error, "28P01",
+                    "server asks for %s authentication, and Weir has no usable secret of user \"%s\"", method,
                     server->part->pool->user->name);
     return LOGIN_FAILED;
 }
@@ -163,7 +164,8 @@ static enum login_result begin_scram(struct server *server, struct slice mechani
     return LOGIN_MORE;
 }
 
-static enum login_result continue_scram(struct server *server, uint32_t code, struct slice data, struct error *error)
+static enum login_result continue_scram(struct server *server, uint32_t code, struct slice data,
+                                        struct error *error)
 {
     struct server_login *login = server->login;
     if (login->scram == NULL) {
@@ -211,7 +213,8 @@ static enum login_result authenticate(struct server *server, struct slice body, 
     case AUTH_CODE_SASL_FINAL:
         return continue_scram(server, code, rest, error);
     default:
-        error_set_state(error, "0A000", "server asks for authentication method %u, which Weir does not know", code);
+        error_set_state(error, "0A000", "server asks for authentication method %u, which Weir does not know",
+                        code);
         return LOGIN_FAILED;
     }
 }
@@ -223,7 +226,8 @@ static void keep_parameter(struct server *server, const struct frame *frame)
         return;
     encode_parameter_status(&server->login->parameters, view.name, view.value);
     if (slice_equal_str(view.name, "server_version"))
-        snprintf(server->version, sizeof(server->version), "%.*s", (int)view.value.len, (const char *)view.value.data);
+        snprintf(server->version, sizeof(server->version), "%.*s", (int)view.value.len,
+                 (const char *)view.value.data);
 }
 
 static void send_query(struct server *server, const char *sql)
@@ -262,8 +266,9 @@ static void keep_baseline(struct server *server, struct slice body)
     struct slice cursor, fingerprint, search_path, isolation;
     uint16_t columns;
     if (server->login->stage != STAGE_BASELINE || server->baseline != NULL ||
-        !decode_row_start(body, &cursor, &columns) || columns != 3 || !decode_row_column(&cursor, &fingerprint) ||
-        !decode_row_column(&cursor, &search_path) || !decode_row_column(&cursor, &isolation))
+        !decode_row_start(body, &cursor, &columns) || columns != 3 ||
+        !decode_row_column(&cursor, &fingerprint) || !decode_row_column(&cursor, &search_path) ||
+        !decode_row_column(&cursor, &isolation))
         return;
     struct server_baseline *baseline = malloc(sizeof(*baseline) + fingerprint.len + search_path.len);
     if (baseline == NULL)

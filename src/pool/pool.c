@@ -1,9 +1,9 @@
 /*
  * pool: leases, waiters, and when to open connections.
  *
- * The order of waiters is kept across workers by looking at the other parts' oldest_wait_us when a server becomes free.
- * A server promised to another part stays idle here until the mail that takes it over runs: not from inside its own
- * callback, since its new thread would meet it there.
+ * The order of waiters is kept across workers by looking at the other parts' oldest_wait_us when a server
+ * becomes free. A server promised to another part stays idle here until the mail that takes it over runs: not
+ * from inside its own callback, since its new thread would meet it there.
  */
 #include "weir/pool/pool.h"
 
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool_shared.h"
 #include "weir/pool/registry.h"
 #include "weir/pool/server.h"
 #include "weir/util/clock.h"
@@ -19,30 +20,18 @@
 #include "weir/wire/encode.h"
 
 enum {
-    FOREIGN_ADVANTAGE_US = 1000,  /* how much longer another worker's waiter must have waited to be served first */
+    FOREIGN_ADVANTAGE_US =
+        1000, /* how much longer another worker's waiter must have waited to be served first */
     BACKOFF_FIRST_US = 50 * 1000, /* after the first failure of a host; doubles up to server_login_retry */
-    NEWS_DELAY_US = 10 * 1000,    /* idle for longer than this, a server may have ended without the loop having told yet */
-    LIMIT_RETRY_US = 20 * 1000,   /* how soon to look again whether somebody else has given back what a limit allows */
-    IDLE_SCAN = 8,                /* how many idle servers are looked at for a matching profile */
+    NEWS_DELAY_US =
+        10 * 1000, /* idle for longer than this, a server may have ended without the loop having told yet */
+    LIMIT_RETRY_US =
+        20 * 1000, /* how soon to look again whether somebody else has given back what a limit allows */
+    IDLE_SCAN = 8, /* how many idle servers are looked at for a matching profile */
 };
 
-struct host_state {
-    uint64_t retry_at_us;
-    int failures;
-};
-
-struct pool_shared {
-    pthread_mutex_t mutex;
-    struct credential *credential;
-    struct welcome *welcome;
-    struct host_state *hosts;
-    size_t host_count;
-    struct buf last_failure; /* the latest ErrorResponse, for those who cannot wait any longer */
-    char last_reason[200];
-};
-
-struct pool *pool_new(struct registry *registry, struct registry_database *database, struct registry_user *user,
-                      int worker_count)
+struct pool *pool_new(struct registry *registry, struct registry_database *database,
+                      struct registry_user *user, int worker_count)
 {
     struct pool *pool = calloc(1, sizeof(*pool));
     struct pool_part **parts = calloc((size_t)worker_count, sizeof(struct pool_part *));
@@ -54,8 +43,12 @@ struct pool *pool_new(struct registry *registry, struct registry_database *datab
         return NULL;
     }
     pthread_mutex_init(&shared->mutex, NULL);
-    *pool = (struct pool){.registry = registry, .database = database, .user = user, .parts = parts,
-                          .part_count = worker_count, .shared = shared};
+    *pool = (struct pool){.registry = registry,
+                          .database = database,
+                          .user = user,
+                          .parts = parts,
+                          .part_count = worker_count,
+                          .shared = shared};
     return pool;
 }
 
@@ -118,9 +111,12 @@ static void resolve_settings(struct pool_part *part)
         .is_round_robin = s->server_round_robin != 0,
         .fast_close = s->server_fast_close != 0,
         .mode = config_pool_mode(config, database, user),
-        .socket_options = {.keepalive = s->tcp_keepalive != 0, .keepidle = s->tcp_keepidle,
-                           .keepintvl = s->tcp_keepintvl, .keepcnt = s->tcp_keepcnt,
-                           .user_timeout_ms = s->tcp_user_timeout, .buffer_bytes = s->tcp_socket_buffer},
+        .socket_options = {.keepalive = s->tcp_keepalive != 0,
+                           .keepidle = s->tcp_keepidle,
+                           .keepintvl = s->tcp_keepintvl,
+                           .keepcnt = s->tcp_keepcnt,
+                           .user_timeout_ms = s->tcp_user_timeout,
+                           .buffer_bytes = s->tcp_socket_buffer},
     };
 }
 
@@ -177,7 +173,8 @@ void pool_part_configure(struct pool_part *part, struct config *config)
     pool_serve(part);
 }
 
-/* ---- waiting -------------------------------------------------------------------------------------------------- */
+/* ---- waiting
+ * -------------------------------------------------------------------------------------------------- */
 
 static void publish_oldest(struct pool_part *part)
 {
@@ -203,7 +200,8 @@ void pool_stop_waiting(struct pool_waiter *waiter)
     publish_oldest(part);
 }
 
-static void fail_waiter(struct pool_part *part, struct pool_waiter *waiter, const char *sqlstate, const char *reason)
+static void fail_waiter(struct pool_part *part, struct pool_waiter *waiter, const char *sqlstate,
+                        const char *reason)
 {
     struct buf response = BUF_INIT;
     encode_error(&response, "FATAL", sqlstate, reason, NULL);
@@ -219,7 +217,8 @@ static void wait_timeout(struct timer *timer)
     fail_waiter(waiter->part, waiter, "08P01", "query_wait_timeout");
 }
 
-/* ---- opening connections ---------------------------------------------------------------------------------------- */
+/* ---- opening connections
+ * ---------------------------------------------------------------------------------------- */
 
 static struct host_state *host_states(struct pool_part *part)
 {
@@ -228,7 +227,8 @@ static struct host_state *host_states(struct pool_part *part)
         struct host_state *more = realloc(shared->hosts, part->database->host_count * sizeof(*more));
         if (more == NULL)
             return NULL;
-        memset(more + shared->host_count, 0, (part->database->host_count - shared->host_count) * sizeof(*more));
+        memset(more + shared->host_count, 0,
+               (part->database->host_count - shared->host_count) * sizeof(*more));
         shared->hosts = more;
         shared->host_count = part->database->host_count;
     }
@@ -257,7 +257,8 @@ static int pick_host(struct pool_part *part, uint64_t now, uint64_t *retry_at)
     return found;
 }
 
-/* Closes the server of this database or user that has been idle for longest, in another pool of this worker. */
+/* Closes the server of this database or user that has been idle for longest, in another pool of this worker.
+ */
 static bool evict_idle(struct pool_part *part, bool by_user)
 {
     struct server *victim = NULL;
@@ -335,8 +336,8 @@ static int size_now(struct pool_part *part, uint64_t now)
 static void ask_for_idle(struct pool_part *part);
 
 /*
- * What this part's own servers use is given back under its eyes. What other workers and other pools use is not: while somebody
- * waits for that, it is looked at again.
+ * What this part's own servers use is given back under its eyes. What other workers and other pools use is
+ * not: while somebody waits for that, it is looked at again.
  */
 static void watch_limits(struct pool_part *part, int size)
 {
@@ -362,8 +363,8 @@ static void open_servers(struct pool_part *part)
         int host = pick_host(part, now, &retry_at);
         if (host < 0) {
             if (!timer_is_running(&part->retry_timer) && retry_at != UINT64_MAX)
-                timer_start(worker_loop(part->worker), &part->retry_timer, (retry_at - now + 9999) / 10000 * 10000,
-                            retry_due);
+                timer_start(worker_loop(part->worker), &part->retry_timer,
+                            (retry_at - now + 9999) / 10000 * 10000, retry_due);
             return;
         }
         int size = size_now(part, now);
@@ -379,7 +380,8 @@ static void open_servers(struct pool_part *part)
     }
 }
 
-/* Until the next attempt: doubled for each failure, at most server_login_retry, up to a quarter less by chance. */
+/* Until the next attempt: doubled for each failure, at most server_login_retry, up to a quarter less by
+ * chance. */
 static uint64_t backoff_us(const struct pool_part *part, int failures, uint64_t seed)
 {
     uint64_t longest = part->settings.server_login_retry_us;
@@ -392,8 +394,8 @@ static uint64_t backoff_us(const struct pool_part *part, int failures, uint64_t 
 
 static bool is_hopeless(const char *sqlstate)
 {
-    return strncmp(sqlstate, "28", 2) == 0 || strncmp(sqlstate, "3D", 2) == 0 || strncmp(sqlstate, "42", 2) == 0 ||
-           strncmp(sqlstate, "0A", 2) == 0;
+    return strncmp(sqlstate, "28", 2) == 0 || strncmp(sqlstate, "3D", 2) == 0 ||
+           strncmp(sqlstate, "42", 2) == 0 || strncmp(sqlstate, "0A", 2) == 0;
 }
 
 static void fail_all(struct pool_part *part, struct list *waiters, struct slice response, const char *reason)
@@ -405,7 +407,8 @@ static void fail_all(struct pool_part *part, struct list *waiters, struct slice 
     }
 }
 
-void pool_server_failed(struct pool_part *part, int host, const char *reason, const char *sqlstate, struct slice response)
+void pool_server_failed(struct pool_part *part, int host, const char *reason, const char *sqlstate,
+                        struct slice response)
 {
     struct pool_shared *shared = part->pool->shared;
     struct buf copy = BUF_INIT;
@@ -414,7 +417,8 @@ void pool_server_failed(struct pool_part *part, int host, const char *reason, co
         buf_append_slice(&copy, response);
     } else {
         char text[300];
-        snprintf(text, sizeof(text), "server login has been failing, cached error: %s (server_login_retry)", reason);
+        snprintf(text, sizeof(text), "server login has been failing, cached error: %s (server_login_retry)",
+                 reason);
         encode_error(&copy, "FATAL", sqlstate, text, NULL);
     }
     pthread_mutex_lock(&shared->mutex);
@@ -437,7 +441,8 @@ void pool_server_failed(struct pool_part *part, int host, const char *reason, co
     pool_serve(part);
 }
 
-/* ---- handing out -------------------------------------------------------------------------------------------------- */
+/* ---- handing out
+ * -------------------------------------------------------------------------------------------------- */
 
 static void grant(struct pool_part *part, struct server *server, void *owner)
 {
@@ -456,7 +461,8 @@ static struct server *take_idle(struct pool_part *part, const void *preferred_pr
         if (node == NULL || idle->count <= part->promised)
             return NULL;
         struct server *server = list_entry(node, struct server, node), *best = server;
-        for (int i = 0; i < IDLE_SCAN && node != &idle->head && preferred_profile != NULL; i++, node = node->next) {
+        for (int i = 0; i < IDLE_SCAN && node != &idle->head && preferred_profile != NULL;
+             i++, node = node->next) {
             struct server *other = list_entry(node, struct server, node);
             if (other->profile == preferred_profile) {
                 best = other;
@@ -512,7 +518,8 @@ void pool_serve(struct pool_part *part)
     open_servers(part);
 }
 
-struct server *pool_lease(struct pool_part *part, struct pool_waiter *waiter, void *owner, const void *preferred_profile)
+struct server *pool_lease(struct pool_part *part, struct pool_waiter *waiter, void *owner,
+                          const void *preferred_profile)
 {
     bool is_paused = registry_is_paused(part->pool->registry, part->pool->database);
     if (!is_paused && list_is_empty(&part->waiters)) {
@@ -527,7 +534,8 @@ struct server *pool_lease(struct pool_part *part, struct pool_waiter *waiter, vo
     list_push_back(&part->waiters, &waiter->node);
     publish_oldest(part);
     if (part->settings.query_wait_timeout_us > 0)
-        timer_start(worker_loop(part->worker), &waiter->timer, part->settings.query_wait_timeout_us, wait_timeout);
+        timer_start(worker_loop(part->worker), &waiter->timer, part->settings.query_wait_timeout_us,
+                    wait_timeout);
     if (!is_paused)
         open_servers(part);
     return NULL;
@@ -547,7 +555,8 @@ bool pool_wait_for_welcome(struct pool_part *part, struct pool_waiter *waiter)
     return false;
 }
 
-/* ---- between workers ------------------------------------------------------------------------------------------------ */
+/* ---- between workers
+ * ------------------------------------------------------------------------------------------------ */
 
 struct parts_mail {
     struct mail mail;
@@ -556,7 +565,8 @@ struct parts_mail {
 };
 
 /* False when memory is out. */
-static bool post_parts(struct pool_part *at, void (*run)(struct mail *), struct pool_part *from, struct pool_part *to)
+static bool post_parts(struct pool_part *at, void (*run)(struct mail *), struct pool_part *from,
+                       struct pool_part *to)
 {
     struct parts_mail *mail = malloc(sizeof(*mail));
     if (mail == NULL)
@@ -584,7 +594,8 @@ static void receive_server(struct mail *mail)
     promise(part); /* whoever it was for may have left, while others wait where it came from */
 }
 
-/* Takes an idle server from `from` (whose thread this is) to `to`, if there still is one to spare and a need. */
+/* Takes an idle server from `from` (whose thread this is) to `to`, if there still is one to spare and a need.
+ */
 static bool hand_over(struct pool_part *from, struct pool_part *to)
 {
     struct list_node *node = list_first(&from->servers[SERVER_IDLE]);
@@ -616,8 +627,8 @@ static void asked_for_idle(struct mail *mail)
 {
     struct parts_mail parts = *(struct parts_mail *)(void *)mail;
     free(mail);
-    if (!list_is_empty(&parts.from->waiters) || parts.from->servers[SERVER_IDLE].count <= parts.from->promised ||
-        !hand_over(parts.from, parts.to))
+    if (!list_is_empty(&parts.from->waiters) ||
+        parts.from->servers[SERVER_IDLE].count <= parts.from->promised || !hand_over(parts.from, parts.to))
         atomic_store(&parts.to->has_asked, false);
 }
 
@@ -638,7 +649,8 @@ static void ask_for_idle(struct pool_part *part)
     }
 }
 
-/* The part whose oldest waiter has waited so much longer that a free server should go there; NULL for our own. */
+/* The part whose oldest waiter has waited so much longer that a free server should go there; NULL for our
+ * own. */
 static struct pool_part *more_patient(struct pool_part *part)
 {
     struct pool *pool = part->pool;
@@ -679,7 +691,8 @@ static void place(struct server *server)
         pool_serve(part);
 }
 
-/* ---- coming back --------------------------------------------------------------------------------------------------- */
+/* ---- coming back
+ * --------------------------------------------------------------------------------------------------- */
 
 void pool_release(struct server *server, const char *reset)
 {
@@ -735,56 +748,4 @@ void pool_close_servers(struct pool_part *part, const char *reason)
     }
     while (!list_is_empty(&part->servers[SERVER_IDLE]))
         server_close(list_entry(list_first(&part->servers[SERVER_IDLE]), struct server, node), reason);
-}
-
-/* ---- shared facts --------------------------------------------------------------------------------------------------- */
-
-void welcome_unref(struct welcome *welcome)
-{
-    if (welcome != NULL && atomic_fetch_sub(&welcome->references, 1) == 1)
-        free(welcome);
-}
-
-struct welcome *pool_welcome(struct pool *pool)
-{
-    pthread_mutex_lock(&pool->shared->mutex);
-    struct welcome *welcome = pool->shared->welcome;
-    if (welcome != NULL)
-        atomic_fetch_add(&welcome->references, 1);
-    pthread_mutex_unlock(&pool->shared->mutex);
-    return welcome;
-}
-
-void pool_set_welcome(struct pool *pool, const void *bytes, size_t len)
-{
-    struct welcome *welcome = malloc(sizeof(*welcome) + len);
-    if (welcome == NULL)
-        return; /* the next login will do it */
-    atomic_init(&welcome->references, 1);
-    welcome->len = len;
-    memcpy(welcome->bytes, bytes, len);
-    pthread_mutex_lock(&pool->shared->mutex);
-    struct welcome *old = pool->shared->welcome;
-    pool->shared->welcome = welcome;
-    pthread_mutex_unlock(&pool->shared->mutex);
-    welcome_unref(old);
-}
-
-struct credential *pool_credential(struct pool *pool)
-{
-    pthread_mutex_lock(&pool->shared->mutex);
-    struct credential *credential = pool->shared->credential;
-    if (credential != NULL)
-        credential_ref(credential);
-    pthread_mutex_unlock(&pool->shared->mutex);
-    return credential;
-}
-
-void pool_set_credential(struct pool *pool, struct credential *credential)
-{
-    pthread_mutex_lock(&pool->shared->mutex);
-    struct credential *old = pool->shared->credential;
-    pool->shared->credential = credential != NULL ? credential_ref(credential) : NULL;
-    pthread_mutex_unlock(&pool->shared->mutex);
-    credential_unref(old);
 }

@@ -1,5 +1,6 @@
 /*
- * registry: three hash tables under one mutex, and lists that only grow at their head, which is published atomically.
+ * registry: three hash tables under one mutex, and lists that only grow at their head, which is published
+ * atomically.
  */
 #include "weir/pool/registry.h"
 
@@ -95,7 +96,8 @@ static void *find(struct named *table, const char *name, size_t len)
     return entry != NULL ? entry->object : NULL;
 }
 
-/* Adds a name (`len` bytes, NUL inside allowed) for an object; returns the kept name, NULL when memory is out. */
+/* Adds a name (`len` bytes, NUL inside allowed) for an object; returns the kept name, NULL when memory is
+ * out. */
 static const char *add(struct named **table, const char *name, size_t len, void *object)
 {
     struct named *entry = calloc(1, sizeof(*entry));
@@ -143,8 +145,8 @@ static struct registry_user *user_locked(struct registry *registry, const char *
     return user;
 }
 
-static struct pool *make_pool(struct registry *registry, const char *key, size_t key_len, const char *database_name,
-                              const char *user_name)
+static struct pool *make_pool(struct registry *registry, const char *key, size_t key_len,
+                              const char *database_name, const char *user_name)
 {
     struct registry_database *database = database_locked(registry, database_name);
     struct registry_user *user = user_locked(registry, user_name);

@@ -49,8 +49,8 @@ const char *server_prefix(const struct server *server)
     const struct config_database *database = server->part->database;
     int port = (size_t)server->host < database->host_count ? database->hosts[server->host].port
                                                            : address_port(&server->address);
-    snprintf(text, sizeof(text), "S-%p: %s/%s@%s:%d", (const void *)server, server->part->pool->database->name,
-             server->part->pool->user->name, host, port);
+    snprintf(text, sizeof(text), "S-%p: %s/%s@%s:%d", (const void *)server,
+             server->part->pool->database->name, server->part->pool->user->name, host, port);
     return text;
 }
 
@@ -168,7 +168,8 @@ static void fail(struct server *server, const char *reason, const char *sqlstate
 static void fail_with_errno(struct server *server, const char *what, int error)
 {
     char text[200];
-    snprintf(text, sizeof(text), "%s: %s", what, error == 0 ? "server closed the connection" : strerror(error));
+    snprintf(text, sizeof(text), "%s: %s", what,
+             error == 0 ? "server closed the connection" : strerror(error));
     fail(server, text, "08006", SLICE_EMPTY);
 }
 
@@ -229,8 +230,8 @@ static void feed_quiet(struct server *server, const struct frame *frame)
     } else if (frame->type == MSG_READY && server->state == SERVER_TESTING) {
         server_set_state(server, SERVER_IDLE);
         pool_server_ready(server);
-    } else if (server->state == SERVER_IDLE && frame->type != MSG_PARAMETER_STATUS && frame->type != MSG_NOTICE &&
-               frame->type != MSG_NOTIFICATION) {
+    } else if (server->state == SERVER_IDLE && frame->type != MSG_PARAMETER_STATUS &&
+               frame->type != MSG_NOTICE && frame->type != MSG_NOTIFICATION) {
         server_close(server, "unexpected message from an idle server");
         pool_serve(part);
     }
@@ -326,7 +327,8 @@ static void on_connected(void *owner)
         char text[ADDRESS_TEXT_BYTES];
         conn_local_address(server->conn, &local);
         address_host_text(&local, text);
-        log_server(server, LOG_LEVEL_LOG, "new connection to server (from %s:%d)", text, address_port(&local));
+        log_server(server, LOG_LEVEL_LOG, "new connection to server (from %s:%d)", text,
+                   address_port(&local));
     }
 }
 
@@ -415,7 +417,8 @@ void server_connect(struct pool_part *part, int host)
     list_push_back(&part->servers[SERVER_CONNECTING], &server->node);
     atomic_fetch_add_explicit(&part->server_count, 1, memory_order_relaxed);
     if (part->settings.server_connect_timeout_us > 0)
-        timer_start(loop_of(server), &server->timer, part->settings.server_connect_timeout_us, connect_timeout);
+        timer_start(loop_of(server), &server->timer, part->settings.server_connect_timeout_us,
+                    connect_timeout);
     resolve_and_connect(server, &part->database->hosts[host]);
 }
 

@@ -1,8 +1,8 @@
 /*
  * cached: questions to the cache, hits, fills and the announcement of writes.
  *
- * A client that has asked carries a struct cached_ask until the question is settled: a hit is sent, a miss becomes the
- * lease's fill when the query goes out, anything else is forgotten and PostgreSQL asked.
+ * A client that has asked carries a struct cached_ask until the question is settled: a hit is sent, a miss
+ * becomes the lease's fill when the query goes out, anything else is forgotten and PostgreSQL asked.
  */
 #include "weir/session/cached.h"
 
@@ -31,7 +31,8 @@ struct cached_ask {
     bool is_waiting;
 };
 
-/* ---- the pool's part -------------------------------------------------------------------------------------------------- */
+/* ---- the pool's part
+ * -------------------------------------------------------------------------------------------------- */
 
 static bool is_cached_anywhere(const struct pool_part *part)
 {
@@ -43,7 +44,8 @@ static bool is_cached_anywhere(const struct pool_part *part)
     return false;
 }
 
-/* Does any configured name mean the same PostgreSQL database, with a cache? Then writes through this one count too. */
+/* Does any configured name mean the same PostgreSQL database, with a cache? Then writes through this one
+ * count too. */
 static bool is_watched(const struct pool_part *part)
 {
     for (size_t i = 0; i < config_database_count(part->config); i++) {
@@ -74,8 +76,8 @@ void cached_part_configure(struct pool_part *part)
         return;
     }
     const struct config_host *host = &part->database->hosts[0];
-    struct cache_database *database =
-        cache_database_get(cache, host->name, (unsigned)host->port, config_dbname(part->database, part->pool->database->name));
+    struct cache_database *database = cache_database_get(
+        cache, host->name, (unsigned)host->port, config_dbname(part->database, part->pool->database->name));
     struct part_context *context = part->context;
     if (context == NULL)
         context = part->context = calloc(1, sizeof(*context));
@@ -128,7 +130,9 @@ void cached_part_crashed(struct pool_part *part)
         cache_database_server_lost(context->database);
 }
 
-/* ---- who asks ------------------------------------------------------------------------------------------------------------ */
+/* ---- who asks
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static struct cache_scope *scope_of(struct client *client)
 {
@@ -160,15 +164,20 @@ static unsigned facts(const struct client *client, const struct sql_class *class
     unsigned flags = 0;
     if (!transaction_may_hit(&client->tx, context->is_read_committed))
         flags |= transaction_has_written(&client->tx) ? CACHE_HAS_WRITTEN : CACHE_NOT_COMMITTED_READ;
+    /* What a function behind a view has written, too. */
+    if (client->lease != NULL && client->lease->write != NULL && !cache_write_is_empty(client->lease->write))
+        flags |= CACHE_HAS_WRITTEN;
     if (pin_has(&client->pins, PIN_TEMP_TABLE))
         flags |= CACHE_HAS_TEMPORARY;
-    if (pin_has(&client->pins, PIN_CODE) || pin_has(&client->pins, PIN_SETTING) || transaction_is_lost(&client->tx))
+    if (pin_has(&client->pins, PIN_CODE) || pin_has(&client->pins, PIN_SETTING) ||
+        transaction_is_lost(&client->tx))
         flags |= CACHE_UNSEEN_STATE;
     if (client->lease != NULL) /* who holds a server never waits for one who may be waiting for it */
         flags |= CACHE_NO_WAIT;
     if (text_flags & TEMPLATE_DATETIME_WORD)
         flags |= CACHE_DATETIME_WORD;
-    if (config_settings(client->part->config)->cache_hints != CACHE_HINTS_OFF && class->hint.cache == HINT_CACHE_OFF)
+    if (config_settings(client->part->config)->cache_hints != CACHE_HINTS_OFF &&
+        class->hint.cache == HINT_CACHE_OFF)
         flags |= CACHE_HINT_OFF;
     return flags;
 }
@@ -194,7 +203,9 @@ static bool may_ask(const struct client *client)
                              lease->refusal.len == 0 && lease->fill == NULL);
 }
 
-/* ---- asking ---------------------------------------------------------------------------------------------------------------- */
+/* ---- asking
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 static void drop_answer(struct cache_answer *answer, enum cache_abort why)
 {
@@ -310,9 +321,11 @@ static void write_pieces(struct client *client, struct buf *front, struct slice 
     buf_free(back);
 }
 
-enum cached_step cached_query(struct client *client, struct sql_class *class, uint32_t text_flags, struct slice text)
+enum cached_step cached_query(struct client *client, struct sql_class *class, uint32_t text_flags,
+                              struct slice text)
 {
-    if (client->ask == NULL && (!may_ask(client) || !(class->flags & SQL_CLASS_READ_CANDIDATE) || scope_of(client) == NULL))
+    if (client->ask == NULL &&
+        (!may_ask(client) || !(class->flags & SQL_CLASS_READ_CANDIDATE) || scope_of(client) == NULL))
         return CACHED_RELAY;
     const struct cache_request request = {
         .scope = client->scope,
@@ -337,11 +350,11 @@ enum cached_step cached_query(struct client *client, struct sql_class *class, ui
     entry_unref(entry);
     settle(client);
     spare_lease(client);
-    client_was_answered(client);
     return CACHED_ANSWERED;
 }
 
-/* ---- batches of the extended protocol ---------------------------------------------------------------------------------------- */
+/* ---- batches of the extended protocol
+ * ---------------------------------------------------------------------------------------- */
 
 struct batch {
     bool has_parse, has_bind, has_execute;
@@ -366,8 +379,8 @@ static bool add_to_batch(struct batch *batch, const struct frame *frame)
                            decode_parse(frame->body, &batch->parse);
         return batch->has_parse;
     case MSG_BIND:
-        batch->has_bind = !batch->has_bind && batch->describes == 0 && decode_bind(frame->body, &batch->bind) &&
-                          batch->bind.portal.len == 0;
+        batch->has_bind = !batch->has_bind && batch->describes == 0 &&
+                          decode_bind(frame->body, &batch->bind) && batch->bind.portal.len == 0;
         batch->bind_body = frame->body;
         return batch->has_bind;
     case MSG_DESCRIBE:
@@ -377,8 +390,9 @@ static bool add_to_batch(struct batch *batch, const struct frame *frame)
         batch->described = target.name;
         return target.kind == 'S' ? !batch->has_bind : batch->has_bind && target.name.len == 0;
     case MSG_EXECUTE:
-        batch->has_execute = !batch->has_execute && batch->has_bind && decode_execute(frame->body, &execute) &&
-                             execute.max_rows == 0 && execute.portal.len == 0;
+        batch->has_execute = !batch->has_execute && batch->has_bind &&
+                             decode_execute(frame->body, &execute) && execute.max_rows == 0 &&
+                             execute.portal.len == 0;
         return batch->has_execute;
     default:
         return false;
@@ -419,7 +433,8 @@ static struct statement *batch_statement(struct client *client, const struct bat
             return NULL;
         return route_intern(client, &batch->parse);
     }
-    struct statement *statement = name.len == 0 ? client->unnamed : statement_map_find(&client->prepared, name);
+    struct statement *statement =
+        name.len == 0 ? client->unnamed : statement_map_find(&client->prepared, name);
     return statement != NULL ? statement_ref(statement) : NULL;
 }
 
@@ -457,10 +472,10 @@ static void answer_batch(struct client *client, const struct batch *batch, struc
     entry_unref(entry);
     settle(client);
     spare_lease(client);
-    client_was_answered(client);
 }
 
-static enum cached_step ask_about(struct client *client, const struct batch *batch, struct statement *statement)
+static enum cached_step ask_about(struct client *client, const struct batch *batch,
+                                  struct statement *statement)
 {
     struct sql_class *class = statement->class;
     if (client->ask == NULL && (!(class->flags & SQL_CLASS_READ_CANDIDATE) || scope_of(client) == NULL))
@@ -518,7 +533,9 @@ enum cached_step cached_batch(struct client *client, struct slice data, size_t *
     return step;
 }
 
-/* ---- fills ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- fills
+ * ------------------------------------------------------------------------------------------------------------------------
+ */
 
 uint8_t cached_begin_fill(struct lease *lease, bool is_description)
 {
@@ -532,7 +549,8 @@ uint8_t cached_begin_fill(struct lease *lease, bool is_description)
     settle(client);
     counter_bump(&client->part->counters.cache_misses);
     const struct server_baseline *baseline = lease->server->baseline;
-    struct slice fingerprint = baseline != NULL ? slice_make(baseline->bytes, baseline->fingerprint_len) : SLICE_EMPTY;
+    struct slice fingerprint =
+        baseline != NULL ? slice_make(baseline->bytes, baseline->fingerprint_len) : SLICE_EMPTY;
     if (!cache_fill_start(fill, fingerprint, clock_now_us())) {
         cache_fill_abort(fill, CACHE_ABORT_ANSWER);
         return 0;
@@ -580,11 +598,14 @@ void cached_tee(struct lease *lease, uint8_t type, struct slice bytes, bool is_e
         cached_end_fill(lease, true);
 }
 
-/* ---- writes ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- writes
+ * ------------------------------------------------------------------------------------------------------------------------
+ */
 
 static bool is_of_interest(const struct sql_class *class)
 {
-    return (class->flags & (SQL_CLASS_WRITES | SQL_CLASS_WRITES_UNKNOWN | SQL_CLASS_SCHEMA | SQL_CLASS_UNKNOWN_CODE)) != 0;
+    return (class->flags &
+            (SQL_CLASS_WRITES | SQL_CLASS_WRITES_UNKNOWN | SQL_CLASS_SCHEMA | SQL_CLASS_UNKNOWN_CODE)) != 0;
 }
 
 bool cached_sending(struct lease *lease, struct sql_class *class)
@@ -593,8 +614,11 @@ bool cached_sending(struct lease *lease, struct sql_class *class)
     const struct part_context *context = lease->server->part->context;
     if (context == NULL)
         return true;
-    bool is_write = class == NULL || is_of_interest(class);
-    if (is_write && lease->write == NULL) {
+    bool is_write = class != NULL && is_of_interest(class);
+    bool is_unknown =
+        class == NULL ||
+        (!is_write && cache_may_run_code(client->session->cache, context->database, scope_of(client), class));
+    if ((is_write || is_unknown) && lease->write == NULL) {
         lease->write = cache_write_new(client->session->cache, context->database);
         if (lease->write == NULL) {
             lease_break(lease, "out of memory");
@@ -604,7 +628,7 @@ bool cached_sending(struct lease *lease, struct sql_class *class)
     }
     if (lease->write == NULL)
         return true;
-    if (class == NULL)
+    if (is_unknown)
         cache_write_add_unknown(lease->write);
     else if (is_write)
         cache_write_add(lease->write, scope_of(client), class);

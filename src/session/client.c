@@ -17,7 +17,8 @@
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
-static const char *const state_names[CLIENT_STATES] = {"login", "login", "login", "idle", "waiting", "active", "active"};
+static const char *const state_names[CLIENT_STATES] = {"login",   "login",  "login", "idle",
+                                                       "waiting", "active", "active"};
 
 /* Rows: from; bits: to. */
 static const uint8_t legal[CLIENT_STATES] = {
@@ -56,8 +57,9 @@ const char *client_prefix(const struct client *client)
     if (client->peer_family != AF_UNIX)
         inet_ntop(client->peer_family, client->peer_ip, host, sizeof(host));
     int port = client->peer_family == AF_UNIX ? client->local_port : client->peer_port;
-    const char *database = client->part != NULL ? client->part->pool->database->name
-                           : client->state == CLIENT_CONSOLE ? "pgbouncer" : "(nodb)";
+    const char *database = client->part != NULL              ? client->part->pool->database->name
+                           : client->state == CLIENT_CONSOLE ? "pgbouncer"
+                                                             : "(nodb)";
     snprintf(text, sizeof(text), "C-%p: %s/%s@%s:%d", (const void *)client, database,
              client->user != NULL ? client->user->name : "(nouser)", host, port);
     return text;
@@ -73,7 +75,8 @@ void client_log(const struct client *client, enum log_level level, const char *f
     va_end(args);
 }
 
-/* ---- talking to it -------------------------------------------------------------------------------------------------- */
+/* ---- talking to it
+ * -------------------------------------------------------------------------------------------------- */
 
 void client_write(struct client *client, struct slice bytes)
 {
@@ -110,7 +113,8 @@ void client_fail(struct client *client, const char *sqlstate, const char *messag
 
 char client_status(const struct client *client)
 {
-    static const char status[] = {[TRANSACTION_IDLE] = 'I', [TRANSACTION_OPEN] = 'T', [TRANSACTION_FAILED] = 'E'};
+    static const char status[] = {
+        [TRANSACTION_IDLE] = 'I', [TRANSACTION_OPEN] = 'T', [TRANSACTION_FAILED] = 'E'};
     return status[transaction_block(&client->tx)];
 }
 
@@ -128,7 +132,9 @@ void client_note_parameter(struct client *client, struct slice name, struct slic
     }
 }
 
-/* ---- the end ---------------------------------------------------------------------------------------------------------- */
+/* ---- the end
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void give_back_counts(struct client *client)
 {
@@ -198,7 +204,9 @@ void session_leave(struct session_worker *session)
         destroy(list_entry(node, struct client, node));
 }
 
-/* ---- timeouts ---------------------------------------------------------------------------------------------------------- */
+/* ---- timeouts
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void idle_timeout(struct timer *timer)
 {
@@ -226,23 +234,20 @@ void client_arm_idle(struct client *client)
         timer_start(worker_loop(client->session->worker), &client->timer, limit, idle_timeout);
 }
 
-void client_was_answered(struct client *client)
-{
-    if (client->state == CLIENT_IDLE)
-        client_arm_idle(client);
-}
-
 static void login_timeout(struct timer *timer)
 {
     struct client *client = list_entry(timer, struct client, timer);
     struct session_worker *session = client->session;
     session_enter(session);
     bool is_server_down = client->state == CLIENT_GREETING;
-    client_fail(client, "08P01", is_server_down ? "client_login_timeout (server down)" : "client_login_timeout");
+    client_fail(client, "08P01",
+                is_server_down ? "client_login_timeout (server down)" : "client_login_timeout");
     session_leave(session);
 }
 
-/* ---- events ---------------------------------------------------------------------------------------------------------------- */
+/* ---- events
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 static size_t on_data(void *owner, struct slice data)
 {
@@ -283,14 +288,18 @@ static void on_closed(void *owner, int error)
     struct session_worker *session = client->session;
     session_enter(session);
     bool is_busy = client->lease != NULL && !owed_is_empty(&client->lease->owed);
-    client_close(client, is_busy ? "client disconnected with query in progress"
-                         : error != 0 ? strerror(error) : "client unexpected eof");
+    client_close(client, is_busy      ? "client disconnected with query in progress"
+                         : error != 0 ? strerror(error)
+                                      : "client unexpected eof");
     session_leave(session);
 }
 
-static const struct conn_handler handler = {.on_data = on_data, .on_drained = on_drained, .on_closed = on_closed};
+static const struct conn_handler handler = {
+    .on_data = on_data, .on_drained = on_drained, .on_closed = on_closed};
 
-/* ---- the beginning ------------------------------------------------------------------------------------------------------------ */
+/* ---- the beginning
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static void keep_addresses(struct client *client, const struct address *peer, const struct address *local)
 {
@@ -305,7 +314,8 @@ static void keep_addresses(struct client *client, const struct address *peer, co
         client->local_port = (uint16_t)config_settings(client->session->config)->listen_port;
 }
 
-struct client *client_new(struct session_worker *session, int fd, const struct address *peer, const struct address *local)
+struct client *client_new(struct session_worker *session, int fd, const struct address *peer,
+                          const struct address *local)
 {
     struct client *client = calloc(1, sizeof(*client));
     if (client == NULL)
@@ -325,15 +335,18 @@ struct client *client_new(struct session_worker *session, int fd, const struct a
         free(client);
         return NULL;
     }
-    const struct socket_options options = {
-        .keepalive = settings->tcp_keepalive != 0, .keepidle = settings->tcp_keepidle, .keepintvl = settings->tcp_keepintvl,
-        .keepcnt = settings->tcp_keepcnt, .user_timeout_ms = settings->tcp_user_timeout,
-        .buffer_bytes = settings->tcp_socket_buffer};
+    const struct socket_options options = {.keepalive = settings->tcp_keepalive != 0,
+                                           .keepidle = settings->tcp_keepidle,
+                                           .keepintvl = settings->tcp_keepintvl,
+                                           .keepcnt = settings->tcp_keepcnt,
+                                           .user_timeout_ms = settings->tcp_user_timeout,
+                                           .buffer_bytes = settings->tcp_socket_buffer};
     address_tune(fd, peer, &options);
     list_push_back(&session->clients, &client->node);
     atomic_fetch_add_explicit(&session->load, 1, memory_order_relaxed);
     if (settings->client_login_timeout_us > 0)
-        timer_start(worker_loop(session->worker), &client->timer, settings->client_login_timeout_us, login_timeout);
+        timer_start(worker_loop(session->worker), &client->timer, settings->client_login_timeout_us,
+                    login_timeout);
     return client;
 }
 

@@ -1,8 +1,9 @@
 /*
- * console: a client of the administration console. Its queries leave the worker; the answer comes back by mail.
+ * console: a client of the administration console. Its queries leave the worker; the answer comes back by
+ * mail.
  *
- * Only the simple protocol: of an extended batch every message up to Sync is ignored after one error. Input is kept while an
- * answer is outstanding.
+ * Only the simple protocol: of an extended batch every message up to Sync is ignored after one error. Input
+ * is kept while an answer is outstanding.
  */
 #include <stdlib.h>
 
@@ -39,7 +40,8 @@ static void query(struct client *client, struct slice body)
         return;
     }
     client->is_console_busy = true;
-    const struct session_console_query out = {client->session, client->key, client->user->name, text, client->is_admin};
+    const struct session_console_query out = {client->session, client->key, client->user->name, text,
+                                              client->is_admin};
     console->execute(console->context, &out);
 }
 
@@ -92,7 +94,8 @@ size_t console_data(struct client *client, struct slice data)
     return client->is_ending ? data.len : used;
 }
 
-void session_console_reply(struct session_worker *session, const uint8_t key[CLIENT_KEY_BYTES], struct slice messages)
+void session_console_reply(struct session_worker *session, const uint8_t key[CLIENT_KEY_BYTES],
+                           struct slice messages)
 {
     struct client *client;
     HASH_FIND(hh, session->by_key, key, CLIENT_KEY_BYTES, client);

@@ -26,7 +26,8 @@ struct lease_portal {
     char name[];
 };
 
-/* ---- beginning and end ------------------------------------------------------------------------------------------ */
+/* ---- beginning and end
+ * ------------------------------------------------------------------------------------------ */
 
 /* A simple query ends the unnamed statement of its session: before the next use it is parsed again. */
 void lease_forget_unnamed(struct server *server)
@@ -53,7 +54,8 @@ static void forget_old_plans(struct lease *lease)
     lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW});
 }
 
-struct lease *lease_begin(struct client *client, struct server *server, enum lease_purpose purpose, uint64_t wait_us)
+struct lease *lease_begin(struct client *client, struct server *server, enum lease_purpose purpose,
+                          uint64_t wait_us)
 {
     struct lease *lease = calloc(1, sizeof(*lease));
     if (lease == NULL) {
@@ -103,7 +105,8 @@ void lease_end(struct lease *lease)
     buf_free(&lease->greeting);
     buf_free(&lease->refusal);
     buf_free(&lease->cleanup);
-    conn_set_reading(lease->server->conn, true); /* may have stopped for a slow client, who now has to wait for nobody */
+    conn_set_reading(lease->server->conn,
+                     true); /* may have stopped for a slow client, who now has to wait for nobody */
     lease->server = NULL;
     lease->client = NULL;
     if (client != NULL) {
@@ -125,7 +128,8 @@ void lease_break(struct lease *lease, const char *reason)
     pool_serve(part);
 }
 
-/* ---- settings ----------------------------------------------------------------------------------------------------- */
+/* ---- settings
+ * ----------------------------------------------------------------------------------------------------- */
 
 bool lease_owe(struct lease *lease, struct owed entry)
 {
@@ -157,7 +161,8 @@ static void set_server_profile(struct server *server, struct profile *profile)
 }
 
 /* Puts the change from `from` to `to` into the outbox. */
-static bool send_profile(struct lease *lease, const struct profile *from, const struct profile *to, bool is_alone)
+static bool send_profile(struct lease *lease, const struct profile *from, const struct profile *to,
+                         bool is_alone)
 {
     struct outbox *outbox = lease->session->outbox;
     struct buf *out = outbox_make(outbox, lease->server->conn);
@@ -169,7 +174,8 @@ static bool send_profile(struct lease *lease, const struct profile *from, const 
     for (size_t i = 0; i < rounds; i++)
         if (!owe_profile_round(lease))
             return false;
-    return !is_alone || lease_owe(lease, (struct owed){.kind = OWED_SYNC, .flags = OWED_SWALLOW | OWED_PROFILE});
+    return !is_alone ||
+           lease_owe(lease, (struct owed){.kind = OWED_SYNC, .flags = OWED_SWALLOW | OWED_PROFILE});
 }
 
 static bool close_gap(struct lease *lease)
@@ -182,7 +188,8 @@ static bool close_gap(struct lease *lease)
         client_fail(client, "53200", "out of memory");
         return false;
     }
-    bool is_sent = floor == transaction_current(tx) || send_profile(lease, floor, transaction_current(tx), false);
+    bool is_sent =
+        floor == transaction_current(tx) || send_profile(lease, floor, transaction_current(tx), false);
     profile_unref(floor);
     if (is_sent)
         transaction_gap_closed(tx);
@@ -250,7 +257,8 @@ void lease_settle(struct lease *lease, bool is_committed)
 static void drop_profile_entries(struct lease *lease)
 {
     struct owed *front;
-    while ((front = owed_front(&lease->owed)) != NULL && front->flags & OWED_PROFILE && front->kind != OWED_SYNC) {
+    while ((front = owed_front(&lease->owed)) != NULL && front->flags & OWED_PROFILE &&
+           front->kind != OWED_SYNC) {
         owed_pop(&lease->owed);
         lease->profile_owed--;
     }
@@ -262,7 +270,8 @@ void lease_refused(struct lease *lease, struct slice response)
     drop_profile_entries(lease);
     lease->has_failed = true;
     struct owed *front = owed_front(&lease->owed);
-    if (front != NULL && front->flags & OWED_PROFILE) { /* sent alone: told when the message is looked at again */
+    if (front != NULL &&
+        front->flags & OWED_PROFILE) { /* sent alone: told when the message is looked at again */
         buf_clear(&lease->refusal);
         buf_append_slice(&lease->refusal, response);
         return;
@@ -286,7 +295,8 @@ void lease_refused(struct lease *lease, struct slice response)
     lease->is_skipping = owed_is_empty(&lease->owed);
 }
 
-/* ---- portals ------------------------------------------------------------------------------------------------------ */
+/* ---- portals
+ * ------------------------------------------------------------------------------------------------------ */
 
 struct statement *lease_portal_get(struct lease *lease, struct slice name)
 {
@@ -322,7 +332,8 @@ bool lease_portal_set(struct lease *lease, struct slice name, struct statement *
     return true;
 }
 
-/* ---- answers of Weir's own ------------------------------------------------------------------------------------------ */
+/* ---- answers of Weir's own
+ * ------------------------------------------------------------------------------------------ */
 
 void lease_give_synths(struct lease *lease)
 {
@@ -337,7 +348,9 @@ void lease_give_synths(struct lease *lease)
     }
 }
 
-/* ---- requests ---------------------------------------------------------------------------------------------------------- */
+/* ---- requests
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void query_timeout(struct timer *timer)
 {
@@ -395,7 +408,8 @@ void lease_end_request(struct lease *lease, char status)
     uint64_t now = clock_now_us();
     uint64_t server_us = lease->busy_since_us != 0 ? now - lease->busy_since_us : 0;
     uint64_t total = now - lease->start_us;
-    struct request_times times = {.wait_us = lease->wait_us, .server_us = server_us, .client_us = lease->client_us};
+    struct request_times times = {
+        .wait_us = lease->wait_us, .server_us = server_us, .client_us = lease->client_us};
     times.weir_us = total > times.wait_us + server_us ? total - times.wait_us - server_us : 0;
     ledger_record(&part->ledger, &times);
     counter_bump(&part->counters.query_count);
@@ -433,7 +447,9 @@ void lease_ended_for(struct client *client)
         conn_kick(client->conn);
 }
 
-/* ---- release ------------------------------------------------------------------------------------------------------------- */
+/* ---- release
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 static bool is_quiet(const struct lease *lease)
 {
@@ -491,20 +507,21 @@ static bool roll_back_orphan(struct lease *lease)
 }
 
 /*
- * pg_try_advisory_lock may have failed, and keys may be computed: where nothing but a lock binds the session, the
- * server is asked whether there is one, behind the client's back.
+ * pg_try_advisory_lock may have failed, and keys may be computed: where nothing but a lock binds the session,
+ * the server is asked whether there is one, behind the client's back.
  */
 static void ask_for_locks(struct lease *lease)
 {
     const struct client *client = lease->client;
-    if (!lease->is_lock_unsure || client->pins.mask != 1u << PIN_ADVISORY_LOCK || transaction_is_lost(&client->tx) ||
-        lease->server->part->settings.mode == POOL_MODE_SESSION)
+    if (!lease->is_lock_unsure || client->pins.mask != 1u << PIN_ADVISORY_LOCK ||
+        transaction_is_lost(&client->tx) || lease->server->part->settings.mode == POOL_MODE_SESSION)
         return;
     struct outbox *outbox = lease->session->outbox;
     lease->is_lock_unsure = false;
     encode_query(outbox_make(outbox, lease->server->conn),
-                 SLICE_LITERAL("SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND "
-                               "pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() LIMIT 1"));
+                 SLICE_LITERAL(
+                     "SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND "
+                     "pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() LIMIT 1"));
     outbox_made(outbox);
     outbox_flush(outbox);
     lease_forget_unnamed(lease->server);
@@ -543,7 +560,8 @@ bool lease_try_release(struct lease *lease)
     return true;
 }
 
-/* What the client began without a Sync must end, and not by that Sync's commit: PostgreSQL would have rolled it back too. */
+/* What the client began without a Sync must end, and not by that Sync's commit: PostgreSQL would have rolled
+ * it back too. */
 static bool undo_batch(struct lease *lease)
 {
     static const uint8_t kinds[] = {OWED_PARSE, OWED_BIND, OWED_EXECUTE};
@@ -595,7 +613,8 @@ void lease_abandon(struct lease *lease, const char *reason)
         lease_break(lease, is_clean ? reason : "client disconnected with query in progress");
         return;
     }
-    if (is_clean && !pin_is_held(&client->pins) && lease->cleanup.len == 0 && !transaction_is_lost(&client->tx)) {
+    if (is_clean && !pin_is_held(&client->pins) && lease->cleanup.len == 0 &&
+        !transaction_is_lost(&client->tx)) {
         release_clean(lease);
         return;
     }
@@ -612,9 +631,11 @@ void lease_abandon(struct lease *lease, const char *reason)
         return;
     if (!owed_is_empty(&lease->owed)) {
         cancel_send(server);
-        timer_start(worker_loop(server->part->worker), &lease->transaction_timer, CANCEL_AGAIN_US, cancel_again);
+        timer_start(worker_loop(server->part->worker), &lease->transaction_timer, CANCEL_AGAIN_US,
+                    cancel_again);
     }
-    uint64_t patience = settings->cancel_wait_timeout_us > 0 ? settings->cancel_wait_timeout_us : 10 * US_PER_SECOND;
+    uint64_t patience =
+        settings->cancel_wait_timeout_us > 0 ? settings->cancel_wait_timeout_us : 10 * US_PER_SECOND;
     timer_start(worker_loop(server->part->worker), &lease->timer, patience, orphan_timeout);
     lease_try_release(lease);
 }

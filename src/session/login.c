@@ -55,7 +55,8 @@ static void reply(struct client *client, struct buf *out)
     buf_wipe(out);
 }
 
-/* ---- after authentication -------------------------------------------------------------------------------------------- */
+/* ---- after authentication
+ * -------------------------------------------------------------------------------------------- */
 
 static void make_key(struct client *client)
 {
@@ -82,7 +83,8 @@ static bool is_reported(struct slice list, struct slice name)
 }
 
 /* The pool's messages, but for those that the client's own settings have changed. */
-static void append_parameters(struct client *client, struct buf *out, struct slice welcome, struct slice changed)
+static void append_parameters(struct client *client, struct buf *out, struct slice welcome,
+                              struct slice changed)
 {
     struct frame frame;
     struct parameter_view view;
@@ -181,7 +183,8 @@ static void begin_greeting(struct client *client, struct server *server)
         return;
     }
     client->lease = lease;
-    /* From its state after login, or it would be silent about settings that it has already. The answer comes to login_greeted. */
+    /* From its state after login, or it would be silent about settings that it has already. The answer comes
+     * to login_greeted. */
     if (lease_reset(lease))
         lease_prepare(lease, true);
 }
@@ -210,7 +213,9 @@ void login_granted(struct client *client, struct server *server)
         begin_greeting(client, server);
 }
 
-/* ---- limits -------------------------------------------------------------------------------------------------------------- */
+/* ---- limits
+ * --------------------------------------------------------------------------------------------------------------
+ */
 
 static bool count_in(struct client *client, const struct config_database *database)
 {
@@ -264,9 +269,14 @@ static bool join_pool(struct client *client)
 static void console_ready(struct client *client)
 {
     static const char *const parameters[][2] = {
-        {"server_version", WEIR_VERSION "/weir"}, {"client_encoding", "UTF8"},        {"server_encoding", "UTF8"},
-        {"DateStyle", "ISO"},                     {"TimeZone", "GMT"},                {"standard_conforming_strings", "on"},
-        {"is_superuser", "on"},                   {"integer_datetimes", "on"},
+        {"server_version", WEIR_VERSION "/weir"},
+        {"client_encoding", "UTF8"},
+        {"server_encoding", "UTF8"},
+        {"DateStyle", "ISO"},
+        {"TimeZone", "GMT"},
+        {"standard_conforming_strings", "on"},
+        {"is_superuser", "on"},
+        {"integer_datetimes", "on"},
     };
     struct buf out = BUF_INIT;
     encode_authentication(&out, AUTH_CODE_OK, SLICE_EMPTY);
@@ -291,7 +301,8 @@ static void authenticated(struct client *client)
         return;
     }
     if (config_settings(session->config)->log_connections)
-        log_write(LOG_LEVEL_LOG, client_prefix(client), "login attempt: db=%s user=%s tls=no", login->database, login->user);
+        log_write(LOG_LEVEL_LOG, client_prefix(client), "login attempt: db=%s user=%s tls=no",
+                  login->database, login->user);
     if (login->is_console) {
         console_ready(client);
         return;
@@ -305,13 +316,16 @@ static void authenticated(struct client *client)
         login_welcome(client);
 }
 
-/* ---- authentication --------------------------------------------------------------------------------------------------------- */
+/* ---- authentication
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static void refuse(struct client *client)
 {
     struct pool_part *part = client->part;
     counter_bump(part != NULL ? &part->counters.login_failures : &client->session->counters.login_failures);
-    const char *text = client->login->method == METHOD_SCRAM ? "SASL authentication failed" : "password authentication failed";
+    const char *text = client->login->method == METHOD_SCRAM ? "SASL authentication failed"
+                                                             : "password authentication failed";
     client_fail(client, "28P01", text);
 }
 
@@ -365,7 +379,8 @@ static void begin_scram(struct client *client)
 
 static enum login_method method_for(const struct client_login *login, enum auth_type type)
 {
-    enum credential_kind kind = login->credential != NULL ? credential_kind(login->credential) : CREDENTIAL_NONE;
+    enum credential_kind kind =
+        login->credential != NULL ? credential_kind(login->credential) : CREDENTIAL_NONE;
     switch (type) {
     case AUTH_PLAIN:
         return METHOD_PLAIN;
@@ -399,7 +414,8 @@ static void begin_authentication(struct client *client)
     }
     if (login->is_console) {
         client->is_admin = config_list_contains(settings->admin_users, login->user);
-        if (!client->is_admin && !config_list_contains(settings->stats_users, login->user) && settings->auth_type != AUTH_ANY) {
+        if (!client->is_admin && !config_list_contains(settings->stats_users, login->user) &&
+            settings->auth_type != AUTH_ANY) {
             client_fail(client, "08P01", "not allowed");
             return;
         }
@@ -519,7 +535,8 @@ static size_t auth_data(struct client *client, struct slice data)
     return data.len;
 }
 
-/* ---- the startup packet ------------------------------------------------------------------------------------------------------- */
+/* ---- the startup packet
+ * ------------------------------------------------------------------------------------------------------- */
 
 static bool set_text(char **slot, struct slice value)
 {
@@ -558,7 +575,8 @@ static bool add_options(struct client *client, struct slice options)
     struct slice cursor = options, name, value;
     int found = scratch == NULL ? -1 : 1;
     bool is_ignored_whole = is_ignored(client, "options");
-    while (!is_ignored_whole && found > 0 && (found = startup_next_option(&cursor, scratch, &name, &value)) > 0) {
+    while (!is_ignored_whole && found > 0 &&
+           (found = startup_next_option(&cursor, scratch, &name, &value)) > 0) {
         if (!add_setting(client, name, value)) {
             free(scratch);
             return false;
@@ -656,7 +674,8 @@ static void begin_session(struct client *client, const struct startup *startup)
         client_fail(client, "28000", "no PostgreSQL user name specified in startup packet");
         return;
     }
-    if ((login->database == NULL || login->database[0] == '\0') && !set_text(&login->database, slice_str(login->user))) {
+    if ((login->database == NULL || login->database[0] == '\0') &&
+        !set_text(&login->database, slice_str(login->user))) {
         client_fail(client, "53200", "out of memory");
         return;
     }
@@ -697,7 +716,8 @@ static size_t startup_data(struct client *client, struct slice data)
             client_fail(client, "08P01", "SSLRequest was answered already");
             return data.len;
         }
-        client->login->has_encryption_answer = startup.kind == STARTUP_SSL || client->login->has_encryption_answer;
+        client->login->has_encryption_answer =
+            startup.kind == STARTUP_SSL || client->login->has_encryption_answer;
         client_write(client, SLICE_LITERAL("N"));
         break;
     case STARTUP_CANCEL:
@@ -717,7 +737,8 @@ size_t login_data(struct client *client, struct slice data)
         client_fail(client, "53200", "out of memory");
         return data.len;
     }
-    while (used < data.len && !client->is_ending && (client->state == CLIENT_STARTUP || client->state == CLIENT_AUTH)) {
+    while (used < data.len && !client->is_ending &&
+           (client->state == CLIENT_STARTUP || client->state == CLIENT_AUTH)) {
         struct slice rest = slice_from(data, used);
         size_t here = client->state == CLIENT_STARTUP ? startup_data(client, rest) : auth_data(client, rest);
         if (here == 0)

@@ -48,7 +48,8 @@ void outbox_flush(struct outbox *outbox)
     struct iovec parts[OUTBOX_PIECES];
     for (int i = 0; i < outbox->count; i++) {
         const uint8_t *data = outbox->pieces[i].data;
-        parts[i].iov_base = (void *)(uintptr_t)(data != NULL ? data : outbox->made.data + outbox->pieces[i].offset);
+        parts[i].iov_base =
+            (void *)(uintptr_t)(data != NULL ? data : outbox->made.data + outbox->pieces[i].offset);
         parts[i].iov_len = outbox->pieces[i].len;
     }
     struct conn *to = outbox->to;

@@ -1,6 +1,6 @@
 /*
- * prepared: the messages of the extended protocol. A client's statement names become the server's own, statements that this
- * server lacks are parsed in front, and the unnamed statement is whoever used it last.
+ * prepared: the messages of the extended protocol. A client's statement names become the server's own,
+ * statements that this server lacks are parsed in front, and the unnamed statement is whoever used it last.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,8 +58,9 @@ bool route_ensure_statement(struct lease *lease, struct statement *statement)
     struct server *server = lease->server;
     if (server->statements != NULL && statement_set_use(server->statements, statement))
         return true;
-    return send_parse(lease, statement,
-                      (struct owed){.kind = OWED_PARSE, .flags = OWED_SWALLOW, .statement = statement_ref(statement)});
+    return send_parse(
+        lease, statement,
+        (struct owed){.kind = OWED_PARSE, .flags = OWED_SWALLOW, .statement = statement_ref(statement)});
 }
 
 void route_set_unnamed(struct client *client, struct statement *statement)
@@ -107,9 +108,8 @@ struct statement *route_intern(struct client *client, const struct parse_view *v
         return NULL;
     for (uint16_t i = 0; i < view->type_count; i++)
         all[i] = decode_u32(view->types.data + 4 * (size_t)i);
-    struct statement *statement =
-        statement_intern(client->session->shared->statements, view->text, all, view->type_count, answer.class,
-                         answer.text_flags);
+    struct statement *statement = statement_intern(client->session->shared->statements, view->text, all,
+                                                   view->type_count, answer.class, answer.text_flags);
     if (all != types)
         free(all);
     return statement;
@@ -130,8 +130,8 @@ static enum route_step parse_duplicate(struct lease *lease, struct slice name, s
     return ROUTE_DONE;
 }
 
-static enum route_step parse_named(struct lease *lease, const struct parse_view *view, struct statement *statement,
-                                   struct slice whole)
+static enum route_step parse_named(struct lease *lease, const struct parse_view *view,
+                                   struct statement *statement, struct slice whole)
 {
     struct client *client = lease->client;
     enum statement_put put = statement_map_put(&client->prepared, view->name, statement);
@@ -169,15 +169,17 @@ static enum route_step parse_unnamed(struct lease *lease, struct statement *stat
 }
 
 /*
- * BEGIN, COMMIT and their like have nothing that PostgreSQL could object to: preparing one takes no server. (A client that
- * prepares them in a transaction of its own while others hold every server would otherwise wait for itself.)
+ * BEGIN, COMMIT and their like have nothing that PostgreSQL could object to: preparing one takes no server.
+ * (A client that prepares them in a transaction of its own while others hold every server would otherwise
+ * wait for itself.)
  */
-static bool parse_without_server(struct client *client, const struct parse_view *view, struct statement *statement)
+static bool parse_without_server(struct client *client, const struct parse_view *view,
+                                 struct statement *statement)
 {
     const struct sql_class *class = statement->class;
     int limit = config_settings(client->part->config)->max_prepared_statements;
-    if (client->lease != NULL || client->part->settings.mode == POOL_MODE_SESSION || limit <= 0 || view->name.len == 0 ||
-        class->n_statements != 1 || !(class->flags & SQL_CLASS_TRANSACTION) ||
+    if (client->lease != NULL || client->part->settings.mode == POOL_MODE_SESSION || limit <= 0 ||
+        view->name.len == 0 || class->n_statements != 1 || !(class->flags & SQL_CLASS_TRANSACTION) ||
         statement_map_put(&client->prepared, view->name, statement) != STATEMENT_PUT)
         return false;
     struct buf out = BUF_INIT;
@@ -231,15 +233,17 @@ enum route_step route_on_parse(struct client *client, const struct frame *frame,
     }
     lease->is_batch_open = true;
     counter_bump(&client->part->counters.client_parse_count);
-    step = view.name.len > 0 ? parse_named(lease, &view, statement, whole) : parse_unnamed(lease, statement, whole);
+    step = view.name.len > 0 ? parse_named(lease, &view, statement, whole)
+                             : parse_unnamed(lease, statement, whole);
 done:
     statement_unref(statement);
     return step;
 }
 
-/* The statement that a name means to this client; the server is made to have it. False when the client has ended. */
-static bool resolve(struct lease *lease, struct slice name, struct statement **statement, struct slice *server_name,
-                    char text[STATEMENT_NAME_SIZE])
+/* The statement that a name means to this client; the server is made to have it. False when the client has
+ * ended. */
+static bool resolve(struct lease *lease, struct slice name, struct statement **statement,
+                    struct slice *server_name, char text[STATEMENT_NAME_SIZE])
 {
     struct client *client = lease->client;
     *server_name = name;
@@ -248,7 +252,8 @@ static bool resolve(struct lease *lease, struct slice name, struct statement **s
         return ensure_unnamed(lease);
     }
     *statement = statement_map_find(&client->prepared, name);
-    if (*statement == NULL || !route_renames(lease)) /* PostgreSQL itself says that there is none of this name */
+    if (*statement == NULL ||
+        !route_renames(lease)) /* PostgreSQL itself says that there is none of this name */
         return true;
     *server_name = slice_make(text, statement_name(*statement, text));
     return route_ensure_statement(lease, *statement);
@@ -366,7 +371,8 @@ enum route_step route_on_execute(struct client *client, const struct frame *fram
         return ROUTE_ENDED;
     transaction_sending(&client->tx, class, false);
     route_pass(client, whole);
-    struct owed entry = {.kind = OWED_EXECUTE, .flags = cached_begin_fill(lease, false), .class = sql_class_ref(class)};
+    struct owed entry = {
+        .kind = OWED_EXECUTE, .flags = cached_begin_fill(lease, false), .class = sql_class_ref(class)};
     if (statement != NULL)
         entry.statement = statement_ref(statement);
     return lease_owe(lease, entry) ? ROUTE_DONE : ROUTE_ENDED;
@@ -452,4 +458,3 @@ enum route_step route_on_sync(struct client *client, const struct frame *frame, 
     lease->is_holding = lease->profile_owed > 0;
     return ROUTE_DONE;
 }
-

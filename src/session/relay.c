@@ -1,8 +1,9 @@
 /*
- * relay: what a server says, message by message: matched with what it owes, passed on, swallowed, or acted upon.
+ * relay: what a server says, message by message: matched with what it owes, passed on, swallowed, or acted
+ * upon.
  *
- * Only headers are looked at, but for the few types that change state; the rest of a message that is cut off by the
- * buffer is passed on (or dropped) as it comes.
+ * Only headers are looked at, but for the few types that change state; the rest of a message that is cut off
+ * by the buffer is passed on (or dropped) as it comes.
  */
 #include <stdio.h>
 
@@ -24,13 +25,15 @@ enum relay_act {
     RELAY_GONE,      /* the lease has ended */
 };
 
-/* ---- completed statements ------------------------------------------------------------------------------------------ */
+/* ---- completed statements
+ * ------------------------------------------------------------------------------------------ */
 
 static void forget_prepared(struct lease *lease, const struct sql_statement *statement)
 {
     struct client *client = lease->client;
     struct server *server = lease->server;
-    bool is_all = statement->kind == SQL_KIND_DISCARD_ALL || statement->name == NULL || statement->name[0] == '\0';
+    bool is_all =
+        statement->kind == SQL_KIND_DISCARD_ALL || statement->name == NULL || statement->name[0] == '\0';
     if (is_all) {
         statement_map_clear(&client->prepared);
         if (server->statements != NULL)
@@ -80,7 +83,8 @@ static const struct sql_statement *statement_of(const struct owed *entry)
 {
     if (entry->class == NULL)
         return NULL;
-    uint32_t at = entry->completed < entry->class->n_statements ? entry->completed : entry->class->n_statements - 1;
+    uint32_t at =
+        entry->completed < entry->class->n_statements ? entry->completed : entry->class->n_statements - 1;
     return &entry->class->statements[at];
 }
 
@@ -121,7 +125,9 @@ static enum relay_act on_command_complete(struct lease *lease, const struct fram
     return act;
 }
 
-/* ---- errors ------------------------------------------------------------------------------------------------------------ */
+/* ---- errors
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 /* An entry that the server will not answer, since an error came before it. */
 static void skipped(struct lease *lease, struct owed *entry)
@@ -167,7 +173,8 @@ static void drop_stale_plan(struct lease *lease, const struct owed *front)
 /* A syntax error in the text itself: nothing of it has run, whatever it would have been. */
 static bool is_misspelt(const struct owed *front, const struct error_view *view)
 {
-    return front->completed == 0 && view->has_position && !view->has_context && slice_equal_str(view->sqlstate, "42601");
+    return front->completed == 0 && view->has_position && !view->has_context &&
+           slice_equal_str(view->sqlstate, "42601");
 }
 
 static void note_error(struct lease *lease, const struct owed *front, const struct error_view *view)
@@ -207,7 +214,8 @@ static enum relay_act on_error(struct lease *lease, const struct frame *frame, s
         lease_refused(lease, whole);
         return lease->is_ending ? RELAY_GONE : RELAY_DROP;
     }
-    if (slice_equal_str(view.sqlstate, "0A000") && view.message.len > 11 && memcmp(view.message.data, "cached plan", 11) == 0)
+    if (slice_equal_str(view.sqlstate, "0A000") && view.message.len > 11 &&
+        memcmp(view.message.data, "cached plan", 11) == 0)
         drop_stale_plan(lease, front);
     if (slice_equal_str(view.sqlstate, "26000"))
         client_log(lease->client, LOG_LEVEL_WARNING, "prepared statement did not exist");
@@ -216,14 +224,16 @@ static enum relay_act on_error(struct lease *lease, const struct frame *frame, s
         end_copy(lease);
     }
     enum relay_act act = front->flags & OWED_SWALLOW ? RELAY_DROP : RELAY_PASS;
-    if (front->flags & OWED_BEGIN) /* the client has been told that it is in a block: end it, rather than pretend */
+    if (front->flags &
+        OWED_BEGIN) /* the client has been told that it is in a block: end it, rather than pretend */
         lease->is_uncertain = true;
     if (!owed_ends_with_ready(front))
         skip_to_sync(lease);
     return act;
 }
 
-/* ---- ReadyForQuery -------------------------------------------------------------------------------------------------------- */
+/* ---- ReadyForQuery
+ * -------------------------------------------------------------------------------------------------------- */
 
 static void greeting_done(struct lease *lease)
 {
@@ -263,7 +273,8 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
         return RELAY_VIOLATION;
     if (status == 'I' && !cached_commit(lease))
         return RELAY_HOLD;
-    if (!(front->flags & OWED_SWALLOW)) /* that of BEGIN, or of settings, comes before the answer that is kept */
+    if (!(front->flags &
+          OWED_SWALLOW)) /* that of BEGIN, or of settings, comes before the answer that is kept */
         cached_end_fill(lease, !lease->has_failed);
     lease->status = (char)status;
     if (front->flags & OWED_SWALLOW)
@@ -284,11 +295,13 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
     return RELAY_PASS;
 }
 
-/* ---- the rest ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the rest
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 /*
- * PostgreSQL reports parameters in front of ReadyForQuery, those that Weir has changed for this client along with
- * those that it has changed itself. The first are no news to it.
+ * PostgreSQL reports parameters in front of ReadyForQuery, those that Weir has changed for this client along
+ * with those that it has changed itself. The first are no news to it.
  */
 static bool is_news(const struct lease *lease, struct slice name)
 {
@@ -371,7 +384,8 @@ static enum relay_act match(struct lease *lease, uint8_t type)
         is_last = front->kind == OWED_EXECUTE;
         break;
     case MSG_COPY_IN_RESPONSE:
-        if (lease->client == NULL) { /* nobody is left to send the data, and no Sync is heard before its end */
+        if (lease->client ==
+            NULL) { /* nobody is left to send the data, and no Sync is heard before its end */
             lease_break(lease, "client disconnected with query in progress");
             return RELAY_GONE;
         }
@@ -393,7 +407,8 @@ static enum relay_act match(struct lease *lease, uint8_t type)
 
 static bool needs_whole(uint8_t type)
 {
-    return type == MSG_ERROR || type == MSG_READY || type == MSG_COMMAND_COMPLETE || type == MSG_PARAMETER_STATUS;
+    return type == MSG_ERROR || type == MSG_READY || type == MSG_COMMAND_COMPLETE ||
+           type == MSG_PARAMETER_STATUS;
 }
 
 static enum relay_act act_on(struct lease *lease, const struct frame *frame, struct slice whole)

@@ -1,8 +1,10 @@
 /*
- * route: a client's messages, one by one: answered here, or sent on to its server, with what has to go in front.
+ * route: a client's messages, one by one: answered here, or sent on to its server, with what has to go in
+ * front.
  *
- * A message is either dealt with in full, or, when it has to wait (for a server, for settings), not at all: it is then kept
- * and looked at again. Statement names are the client's own until here, and the server's from here on.
+ * A message is either dealt with in full, or, when it has to wait (for a server, for settings), not at all:
+ * it is then kept and looked at again. Statement names are the client's own until here, and the server's from
+ * here on.
  */
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +18,7 @@
 #include "weir/wire/encode.h"
 
 enum {
-    QUERY_WHOLE = SQL_TEXT_LIMIT + 64,      /* longer queries are passed on unread */
+    QUERY_WHOLE = SQL_TEXT_LIMIT + 64, /* longer queries are passed on unread */
 };
 
 enum route_step route_fail(struct client *client, const char *sqlstate, const char *message)
@@ -31,7 +33,8 @@ struct lease *route_lease(struct client *client, bool must_be_alone)
     struct lease *lease = client->lease;
     if (lease == NULL) {
         client->request_time_us = clock_now_us();
-        struct server *server = pool_lease(client->part, &client->waiter, NULL, transaction_current(&client->tx));
+        struct server *server =
+            pool_lease(client->part, &client->waiter, NULL, transaction_current(&client->tx));
         if (server == NULL) {
             if (!client->is_ending)
                 client_set_state(client, CLIENT_WAITING);
@@ -51,7 +54,8 @@ struct lease *route_lease(struct client *client, bool must_be_alone)
     return lease;
 }
 
-/* The answer to the message at hand is an error of Weir's: to the end of a simple query, or of the batch up to Sync. */
+/* The answer to the message at hand is an error of Weir's: to the end of a simple query, or of the batch up
+ * to Sync. */
 static void answer_error(struct client *client, struct slice response, bool is_simple)
 {
     struct buf out = BUF_INIT;
@@ -75,7 +79,8 @@ static void answer_cancelled(struct client *client, bool is_simple)
     buf_free(&out);
 }
 
-/* Has the message at hand been answered with an error already (settings refused, or cancelled while waiting)? */
+/* Has the message at hand been answered with an error already (settings refused, or cancelled while waiting)?
+ */
 bool route_is_refused(struct client *client, bool is_simple)
 {
     struct lease *lease = client->lease;
@@ -99,12 +104,15 @@ void route_pass(struct client *client, struct slice whole)
 bool route_renames(const struct lease *lease)
 {
     const struct pool_part *part = lease->server->part;
-    return part->settings.mode != POOL_MODE_SESSION && config_settings(part->config)->max_prepared_statements > 0;
+    return part->settings.mode != POOL_MODE_SESSION &&
+           config_settings(part->config)->max_prepared_statements > 0;
 }
 
-/* ---- simple queries ---------------------------------------------------------------------------------------------------- */
+/* ---- simple queries
+ * ---------------------------------------------------------------------------------------------------- */
 
-static void answer_here(struct client *client, const struct sql_class *class, const struct transaction_decision *decision)
+static void answer_here(struct client *client, const struct sql_class *class,
+                        const struct transaction_decision *decision)
 {
     struct buf out = BUF_INIT;
     if (decision->move == TRANSACTION_ANSWER && decision->tag[0] == '\0')
@@ -120,14 +128,14 @@ static void answer_here(struct client *client, const struct sql_class *class, co
         transaction_answered(&client->tx, class);
     else
         transaction_failed_while_held(&client->tx);
-    client_was_answered(client);
 }
 
 /* The held-back BEGIN goes in front, in the same write. */
 bool route_flush_begin(struct lease *lease)
 {
     struct outbox *outbox = lease->session->outbox;
-    encode_query(outbox_make(outbox, lease->server->conn), slice_str(transaction_begin_text(&lease->client->tx)));
+    encode_query(outbox_make(outbox, lease->server->conn),
+                 slice_str(transaction_begin_text(&lease->client->tx)));
     outbox_made(outbox);
     transaction_flushed(&lease->client->tx);
     return lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW | OWED_BEGIN});
@@ -139,7 +147,8 @@ static bool send_deallocate(struct lease *lease, struct sql_class *class, bool *
     struct client *client = lease->client;
     const struct sql_statement *statement = &class->statements[0];
     *is_sent = false;
-    if (class->n_statements != 1 || statement->kind != SQL_KIND_DEALLOCATE || !route_renames(lease) || statement->name == NULL)
+    if (class->n_statements != 1 || statement->kind != SQL_KIND_DEALLOCATE || !route_renames(lease) ||
+        statement->name == NULL)
         return true;
     struct statement *prepared = statement_map_find(&client->prepared, slice_str(statement->name));
     if (prepared == NULL)
@@ -156,8 +165,8 @@ static bool send_deallocate(struct lease *lease, struct sql_class *class, bool *
 }
 
 /*
- * Is the change of settings to be over before this is sent? Where a statement changes settings itself, PostgreSQL would report
- * both changes as one, or, where the second undoes the first, none.
+ * Is the change of settings to be over before this is sent? Where a statement changes settings itself,
+ * PostgreSQL would report both changes as one, or, where the second undoes the first, none.
  */
 bool route_must_be_alone(const struct client *client, const struct sql_class *class)
 {
@@ -179,7 +188,8 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     if (lease == NULL)
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     bool is_sent;
-    if ((transaction_is_held(&client->tx) && !route_flush_begin(lease)) || !send_deallocate(lease, class, &is_sent))
+    if ((transaction_is_held(&client->tx) && !route_flush_begin(lease)) ||
+        !send_deallocate(lease, class, &is_sent))
         return ROUTE_ENDED;
     if (!cached_sending(lease, class))
         return ROUTE_ENDED;
@@ -226,7 +236,9 @@ static enum route_step on_query(struct client *client, const struct frame *frame
     return send_query(client, class, frame, whole);
 }
 
-/* ---- the rest ------------------------------------------------------------------------------------------------------------ */
+/* ---- the rest
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static enum route_step on_function_call(struct client *client, const struct frame *frame, struct slice whole)
 {
@@ -311,7 +323,8 @@ static enum route_step dispatch(struct client *client, const struct frame *frame
     if ((size_t)config_settings(client->part->config)->max_packet_size < frame->total)
         return route_fail(client, "08P01", "packet is larger than max_packet_size");
     if (whole.len < frame->total && !route->is_partial)
-        return frame->total > ROUTE_SMALL_WHOLE ? route_fail(client, "08P01", "invalid message length") : ROUTE_MORE;
+        return frame->total > ROUTE_SMALL_WHOLE ? route_fail(client, "08P01", "invalid message length")
+                                                : ROUTE_MORE;
     if (client->is_skipping && frame->type != MSG_SYNC && frame->type != MSG_TERMINATE) {
         client->stream_left = frame->total - whole.len; /* ignored, as PostgreSQL does after an error */
         return ROUTE_DONE;
@@ -346,7 +359,8 @@ static bool has_to_wait(const struct client *client)
            (owed_is_empty(&lease->owed) && cancel_is_pending(lease->server) && client->stream_left == 0);
 }
 
-/* A batch that the cache may answer as a whole. True when it is not for route_one (now); `here` bytes are dealt with. */
+/* A batch that the cache may answer as a whole. True when it is not for route_one (now); `here` bytes are
+ * dealt with. */
 static bool is_taken_by_cache(struct client *client, struct slice rest, size_t *here)
 {
     uint8_t type = rest.data[0];
@@ -413,6 +427,10 @@ size_t route_data(struct client *client, struct slice data)
         return data.len;
     counter_add(&client->part->counters.bytes_received, used);
     struct lease *lease = client->lease;
+    if (cached_is_waiting(client))
+        timer_stop(&client->timer);
+    else if (used > 0 && client->state != CLIENT_WAITING && (lease == NULL || lease->busy_since_us == 0))
+        client_arm_idle(client); /* it has been answered without a server */
     if (lease != NULL && conn_is_congested(lease->server->conn))
         conn_set_reading(client->conn, false);
     return used;

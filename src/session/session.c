@@ -18,8 +18,8 @@
 
 enum { MEMO_BYTES = 4 * 1024 * 1024 };
 
-struct session_worker *session_worker_new(struct session_shared *shared, struct worker *worker, struct config *config,
-                                          struct userlist *users)
+struct session_worker *session_worker_new(struct session_shared *shared, struct worker *worker,
+                                          struct config *config, struct userlist *users)
 {
     struct session_worker *session = calloc(1, sizeof(*session));
     if (session == NULL)
@@ -35,7 +35,8 @@ struct session_worker *session_worker_new(struct session_shared *shared, struct 
     list_init(&session->dead_leases);
     if (shared->cache != NULL)
         session->cache = cache_worker_new(shared->cache, worker);
-    if (session->memo == NULL || session->outbox == NULL || (shared->cache != NULL && session->cache == NULL)) {
+    if (session->memo == NULL || session->outbox == NULL ||
+        (shared->cache != NULL && session->cache == NULL)) {
         session_worker_free(session);
         return NULL;
     }
@@ -49,7 +50,8 @@ static void close_servers(struct session_worker *session)
         struct pool_part *part = pool->parts[worker_index(session->worker)];
         for (size_t state = 0; part != NULL && state < SERVER_STATES; state++)
             while (!list_is_empty(&part->servers[state]))
-                server_close(list_entry(list_first(&part->servers[state]), struct server, node), "server shutting down");
+                server_close(list_entry(list_first(&part->servers[state]), struct server, node),
+                             "server shutting down");
         if (part != NULL) {
             timer_stop(&part->retry_timer);
             timer_stop(&part->reserve_timer);
@@ -64,7 +66,8 @@ void session_worker_end(struct session_worker *session)
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
         struct pool_part *part = pool->parts[worker_index(session->worker)];
         while (part != NULL && !list_is_empty(&part->servers[SERVER_LEASED])) {
-            struct server *server = list_entry(list_first(&part->servers[SERVER_LEASED]), struct server, node);
+            struct server *server =
+                list_entry(list_first(&part->servers[SERVER_LEASED]), struct server, node);
             lease_break(server->owner, "server shutting down");
         }
     }
@@ -91,13 +94,15 @@ void session_worker_free(struct session_worker *session)
     free(session);
 }
 
-void session_accept(struct session_worker *session, int fd, const struct address *peer, const struct address *local)
+void session_accept(struct session_worker *session, int fd, const struct address *peer,
+                    const struct address *local)
 {
     if (client_new(session, fd, peer, local) == NULL)
         log_error("a client could not be accepted: out of memory");
 }
 
-/* ---- what pool reports ---------------------------------------------------------------------------------------------- */
+/* ---- what pool reports
+ * ---------------------------------------------------------------------------------------------- */
 
 static size_t server_data(void *owner, struct server *server, struct slice data)
 {
@@ -227,7 +232,9 @@ const struct server_events session_server_events = {
     .failed = failed,
 };
 
-/* ---- cancel --------------------------------------------------------------------------------------------------------------- */
+/* ---- cancel
+ * ---------------------------------------------------------------------------------------------------------------
+ */
 
 struct cancel_mail {
     struct mail mail;
@@ -281,11 +288,15 @@ void session_spread_cancel(struct session_worker *from, const uint8_t key[8])
     }
 }
 
-/* ---- commands ---------------------------------------------------------------------------------------------------------------- */
+/* ---- commands
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
-/* Ends everyone that `is_meant` says. Ending one may end others, so who is meant is settled first; nobody is freed before the end. */
-static size_t end_clients(struct session_worker *session, bool (*is_meant)(const struct client *, const void *),
-                          const void *context, const char *sqlstate, const char *reason)
+/* Ends everyone that `is_meant` says. Ending one may end others, so who is meant is settled first; nobody is
+ * freed before the end. */
+static size_t end_clients(struct session_worker *session,
+                          bool (*is_meant)(const struct client *, const void *), const void *context,
+                          const char *sqlstate, const char *reason)
 {
     size_t count = 0, ended = 0;
     struct client **chosen = malloc((session->clients.count + 1) * sizeof(struct client *));
@@ -325,7 +336,8 @@ struct client_name {
 static bool is_called(const struct client *client, const void *context)
 {
     const struct client_name *name = context;
-    return (name->id != 0 && client->id == name->id) || (name->pointer != 0 && (uintptr_t)client == name->pointer);
+    return (name->id != 0 && client->id == name->id) ||
+           (name->pointer != 0 && (uintptr_t)client == name->pointer);
 }
 
 static bool is_without_server(const struct client *client, const void *context)
@@ -345,7 +357,8 @@ size_t session_kill_client(struct session_worker *session, uint64_t id, uint64_t
     return end_clients(session, is_called, &name, "57P01", reason);
 }
 
-size_t session_kill(struct session_worker *session, const struct registry_database *database, const char *reason)
+size_t session_kill(struct session_worker *session, const struct registry_database *database,
+                    const char *reason)
 {
     return end_clients(session, database != NULL ? is_of_database : is_anyone, database, "57P01", reason);
 }

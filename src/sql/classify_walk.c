@@ -313,7 +313,8 @@ static void visit_cast(struct builder *b, const void *message)
     walk_children(b, &cast->base, NULL, NULL);
 }
 
-/* Turns stored text into values of any type, by rules of its own: too much for whoever has to know what is read. */
+/* Turns stored text into values of any type, by rules of its own: too much for whoever has to know what is
+ * read. */
 static void visit_xml(struct builder *b, const void *message)
 {
     set_flags(b, SQL_READS_UNKNOWN);

@@ -1,8 +1,8 @@
 /*
  * log: formats a line on the stack and hands it to each destination with one write.
  *
- * The destinations are guarded by a mutex; logging is not on the path of a query. The level is atomic, so that a
- * disabled line costs a load.
+ * The destinations are guarded by a mutex; logging is not on the path of a query. The level is atomic, so
+ * that a disabled line costs a load.
  */
 #include "weir/util/log.h"
 
@@ -34,9 +34,9 @@ static const struct {
     const char *name;
     int priority;
 } levels[] = {
-    [LOG_LEVEL_FATAL] = {"FATAL", LOG_CRIT}, [LOG_LEVEL_ERROR] = {"ERROR", LOG_ERR},
+    [LOG_LEVEL_FATAL] = {"FATAL", LOG_CRIT},        [LOG_LEVEL_ERROR] = {"ERROR", LOG_ERR},
     [LOG_LEVEL_WARNING] = {"WARNING", LOG_WARNING}, [LOG_LEVEL_LOG] = {"LOG", LOG_INFO},
-    [LOG_LEVEL_DEBUG] = {"DEBUG", LOG_DEBUG}, [LOG_LEVEL_NOISE] = {"NOISE", LOG_DEBUG},
+    [LOG_LEVEL_DEBUG] = {"DEBUG", LOG_DEBUG},       [LOG_LEVEL_NOISE] = {"NOISE", LOG_DEBUG},
 };
 
 static const struct {
@@ -76,7 +76,8 @@ bool log_open(const struct log_settings *settings)
     log_state.to_syslog = settings->to_syslog;
     if (settings->to_syslog) {
         const char *ident = settings->syslog_ident;
-        snprintf(log_state.ident, sizeof(log_state.ident), "%s", ident != NULL && *ident != '\0' ? ident : "weir");
+        snprintf(log_state.ident, sizeof(log_state.ident), "%s",
+                 ident != NULL && *ident != '\0' ? ident : "weir");
         openlog(log_state.ident, LOG_PID | LOG_NDELAY, facility_code(settings->syslog_facility));
     }
     atomic_store(&log_state.verbose, settings->verbose);
@@ -120,8 +121,8 @@ void log_vwrite(enum log_level level, const char *prefix, const char *format, va
     char stamp[40], zone[16];
     strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &local);
     strftime(zone, sizeof(zone), "%Z", &local);
-    int head = snprintf(line, sizeof(line), "%s.%03u %s [%d] %s ", stamp, (unsigned)(now % US_PER_SECOND / 1000),
-                        zone, (int)getpid(), levels[level].name);
+    int head = snprintf(line, sizeof(line), "%s.%03u %s [%d] %s ", stamp,
+                        (unsigned)(now % US_PER_SECOND / 1000), zone, (int)getpid(), levels[level].name);
     size_t body = (size_t)head, used = body;
     if (prefix != NULL)
         used += (size_t)snprintf(line + used, sizeof(line) - used, "%s ", prefix);

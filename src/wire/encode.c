@@ -94,7 +94,8 @@ static void encode_report(struct buf *b, uint8_t type, const char *severity, con
     encode_end(b, begun);
 }
 
-void encode_error(struct buf *b, const char *severity, const char *sqlstate, const char *message, const char *hint)
+void encode_error(struct buf *b, const char *severity, const char *sqlstate, const char *message,
+                  const char *hint)
 {
     encode_report(b, MSG_ERROR, severity, sqlstate, message, hint);
 }

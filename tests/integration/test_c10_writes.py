@@ -123,6 +123,53 @@ def test_c10_one_pipeline_reads_writes_and_reads(cached):
     assert client.ready(4).texts == [("item 1+",), ("item 1++",), ("item 1++",)]
 
 
+HIDDEN = """
+CREATE VIEW outer_view AS SELECT done FROM writing; CREATE TABLE policed (i int); INSERT INTO policed VALUES (1);
+CREATE FUNCTION allows() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN UPDATE items SET v = 'by policy' WHERE id = 1; RETURN true; END $$;
+CREATE POLICY p ON policed USING (allows()); ALTER TABLE policed ENABLE ROW LEVEL SECURITY;
+ALTER TABLE policed FORCE ROW LEVEL SECURITY;
+CREATE FUNCTION upper(int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM change('by overload'); RETURN $1; END $$;
+CREATE FUNCTION touch(int, int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN PERFORM change('by operator'); RETURN true; END $$;
+CREATE OPERATOR === (FUNCTION = touch, LEFTARG = int, RIGHTARG = int); CREATE VIEW operated AS SELECT id === 1 AS o FROM source;
+"""
+
+
+@pytest.mark.parametrize("sql", ["SELECT done FROM outer_view", "SELECT i FROM policed", "SELECT upper(1)", "SELECT o FROM operated",
+                                 "CREATE TABLE made AS SELECT done FROM writing", "INSERT INTO audit SELECT done FROM writing",
+                                 "COPY (SELECT done FROM outer_view) TO STDOUT", "TABLE writing"])
+def test_c10_reads_that_write(cached, sql):
+    cache = cached(SETUP + HIDDEN)
+    reader, writer = cache.wire(), cache.wire()
+    assert cache.warm(lambda: value(reader.query(READ))) == "item 1"
+    assert not writer.query(sql).errors
+    assert value(reader.query(READ)).startswith("by ")
+
+
+def test_c10_a_read_that_writes_inside_a_block(cached):
+    cache = cached(SETUP)
+    client, other = cache.wire(), cache.wire()
+    assert cache.warm(lambda: value(other.query(READ))) == "item 1"
+    client.do("BEGIN")
+    assert value(client.query(READ)) == "item 1"
+    client.do("SELECT done FROM writing")
+    assert value(client.query(READ)) == "by view"
+    assert value(other.query(READ)) == "item 1"
+    client.do("COMMIT")
+    assert value(other.query(READ)) == "by view"
+
+
+def test_c10_reads_that_write_nothing_leave_the_cache_alone(cached):
+    """Otherwise a database with one function would never have a warm cache."""
+    cache = cached(SETUP)
+    client = cache.wire()
+    cache.warm(lambda: value(client.query(READ)))
+    client.query("SELECT v FROM item_view WHERE id = 2")
+    client.query("SELECT upper(v), now(), count(*) FROM source GROUP BY v")
+    client.query("SELECT relname FROM pg_class LIMIT 1")
+    client.query("SELECT table_name FROM information_schema.tables LIMIT 1")
+    assert cache.hit(lambda: value(client.query(READ))) == "item 1"
+
+
 def test_c10_copy_from(cached):
     cache = cached()
     reader, writer = cache.wire(), cache.wire()

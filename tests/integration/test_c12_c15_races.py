@@ -207,6 +207,8 @@ def test_c28_a_write_that_commits_after_its_client_has_gone(cached, tap, ending)
         reader.do(sql)
         writer.do(sql)
     cache.warm(lambda: value(reader.query(READ)))
+    for client in (reader, writer, reader, writer):  # a server for each, since new ones will not be had
+        client.do("COMMIT" if client.query("SELECT 1").statuses == "T" else "BEGIN; SELECT 1")
     writer.send(query("UPDATE items SET v = 'late' WHERE id = 1 AND pg_sleep(1.5) IS NOT NULL"))
     until("it runs", lambda: cache.database.value(
         "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'UPDATE items%'") == 1)

@@ -80,7 +80,7 @@ def test_p21_client_idle_timeout(start):
 
 @pytest.mark.needs("hardened")
 def test_p21_client_login_timeout(start):
-    pooler = start(client_login_timeout=1)
+    pooler = start(client_login_timeout=1, tcp_defer_accept=0)
     silent = pooler.bare_wire()
     logged_in = pooler.wire()
     began = time.monotonic()

@@ -20,9 +20,9 @@
 #include "weir/util/slice.h"
 
 #define SCRAM_KEY_LEN        32
-#define SCRAM_NONCE_LEN      18 /* raw bytes; sent as base64 */
-#define SCRAM_SALT_LEN       16 /* of secrets that Weir makes */
-#define SCRAM_MAX_SALT       64 /* of secrets that others made */
+#define SCRAM_NONCE_LEN      18      /* raw bytes; sent as base64 */
+#define SCRAM_SALT_LEN       16      /* of secrets that Weir makes */
+#define SCRAM_MAX_SALT       64      /* of secrets that others made */
 #define SCRAM_MAX_ITERATIONS 1000000 /* more is refused: it would stop the thread for seconds */
 #define SCRAM_MECHANISM      "SCRAM-SHA-256"
 #define SCRAM_MECHANISM_PLUS "SCRAM-SHA-256-PLUS"

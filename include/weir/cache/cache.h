@@ -124,8 +124,9 @@ void cache_scope_unref(struct cache_scope *s);
 
 /*
  * One statement that a new server connection runs after login and connect_query: one row of three texts, the
- * fingerprint (settings, session user, server and database identity), search_path and default_transaction_isolation. A fill is only started
- * on a server whose fingerprint is the scope's, and which is the one that the control connection is on.
+ * fingerprint (settings, session user, server and database identity), search_path and
+ * default_transaction_isolation. A fill is only started on a server whose fingerprint is the scope's, and
+ * which is the one that the control connection is on.
  */
 const char *cache_baseline_query(void);
 
@@ -235,6 +236,13 @@ struct cache_write *cache_write_new(struct cache_worker *w, struct cache_databas
  * Without a scope (NULL) tables cannot be found, so that everything counts as written.
  */
 void cache_write_add(struct cache_write *write, struct cache_scope *scope, struct sql_class *class);
+/*
+ * May statements of this class write although they only read: a view, a policy, or a function in place of a
+ * built-in one may call a function that does. Nearly free. Without a scope (NULL) nothing is known of names:
+ * true. Then add it as unknown.
+ */
+bool cache_may_run_code(struct cache_worker *w, const struct cache_database *d, struct cache_scope *scope,
+                        struct sql_class *class);
 /* Something is about to be sent whose effects are not known. */
 void cache_write_add_unknown(struct cache_write *write);
 /* Has anything been added that can change an answer? */

@@ -43,9 +43,9 @@ bool policy_is_type_harmless(uint32_t oid);
 bool policy_has_datetime_word(struct slice bind);
 
 /*
- * What the class's statements may write, by name and by consequence: `add` is called for each relation (twice
- * perhaps). False when it is not known, whatever `add` has been told. True without calls for a class that
- * writes nothing.
+ * What the class's statements may write, by name and by consequence (a view may call a function that writes):
+ * `add` is called for each relation (twice perhaps). False when it is not known, whatever `add` has been
+ * told. True without calls for a class that writes nothing.
  */
 bool policy_write_set(const struct sql_class *class, const struct catalog *catalog,
                       const struct search_path *path, void (*add)(void *context, uint32_t oid),

@@ -25,7 +25,8 @@ struct verdict {
     struct sql_class *class;   /* a reference */
     uint64_t version;          /* of the catalog; see database_catalog */
     enum cache_reason reason;  /* of a read */
-    bool is_write_known;
+    bool is_read_judged;
+    bool is_write_known;  /* reads that run somebody's code write something unknown */
     uint32_t write_count; /* relations written, when known */
     uint32_t slot_count;  /* generations that a cacheable read depends on; the epoch is the first */
     uint32_t *writes;
@@ -37,7 +38,7 @@ void verdicts_free(struct verdicts *v);
 
 /*
  * Valid until the next call. NULL when memory is out. `text` is one that has this class: all of them name the
- * same things (empty for a statement that is no plain read).
+ * same things (empty when only the writes matter).
  */
 const struct verdict *verdicts_get(struct verdicts *v, struct cache_scope *scope, struct sql_class *class,
                                    struct slice text);

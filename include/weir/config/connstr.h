@@ -1,7 +1,8 @@
 /*
  * connstr: the `key=value key='it''s'` text that stands right of a name in [databases] and [users].
  *
- * A value is bare up to the next blank (and may be empty), or quoted with '...' where '' is one quote. Blanks around
+ * A value is bare up to the next blank (and may be empty), or quoted with '...' where '' is one quote. Blanks
+ * around
  * '=' are allowed if there is one on its left. Pure; any thread.
  */
 #ifndef WEIR_CONFIG_CONNSTR_H

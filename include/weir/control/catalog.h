@@ -26,6 +26,9 @@ enum {
         1 << 3, /* one of its descendants may not be read from the cache; set by the builder */
     CATALOG_HAS_TRIGGER = 1 << 8,
     CATALOG_HAS_RULE = 1 << 9,
+    CATALOG_RUNS_CODE =
+        1
+        << 10, /* reading it may call functions of users (view, policy, foreign table); set by the builder */
 };
 
 struct catalog_relation {
@@ -60,6 +63,10 @@ void catalog_builder_function(struct catalog_builder *b, const char *schema, con
 /* A user's function of this name takes a row, or anything, as its one argument: `t.name` may be a call of it.
  */
 void catalog_builder_row_function(struct catalog_builder *b, const char *schema, const char *name);
+/* A function, or operator, of this name exists that is not trusted to leave everything as it is. */
+void catalog_builder_code(struct catalog_builder *b, const char *schema, const char *name);
+/* Reading the relation may run such a function; its ancestors inherit that. */
+void catalog_builder_runs_code(struct catalog_builder *b, uint32_t oid);
 void catalog_builder_operator(struct catalog_builder *b, const char *schema, const char *name);
 void catalog_builder_type(struct catalog_builder *b, const char *schema, const char *name);
 /* Frees the builder. NULL when memory ran out at any step, or when there is more than a picture should hold.
@@ -82,6 +89,10 @@ bool catalog_has_function(const struct catalog *c, const char *schema, const cha
 bool catalog_mentions_row_function(const struct catalog *c, struct slice text);
 bool catalog_has_operator(const struct catalog *c, const char *schema, const char *name);
 bool catalog_has_type(const struct catalog *c, const char *schema, const char *name);
+/* Might an unsuspicious name in this schema be such a function; is there any at all, or a relation that runs
+ * one. */
+bool catalog_is_code(const struct catalog *c, const char *schema, const char *name);
+bool catalog_has_code(const struct catalog *c);
 size_t catalog_relation_count(const struct catalog *c);
 
 /*

@@ -1,12 +1,13 @@
 /*
  * conn: one socket as a stream of bytes with back-pressure, confined to a worker.
  *
- * Reading goes into the worker's shared buffer, so a quiet connection owns no memory but this object. What the handler
- * does not take is copied, kept, and given again together with what follows. Writing goes to the socket at once; only
- * what it does not accept is copied, and sent when the socket allows. Knows nothing of PostgreSQL. TLS, once there,
- * lives behind this header.
+ * Reading goes into the worker's shared buffer, so a quiet connection owns no memory but this object. What
+ * the handler does not take is copied, kept, and given again together with what follows. Writing goes to the
+ * socket at once; only what it does not accept is copied, and sent when the socket allows. Knows nothing of
+ * PostgreSQL. TLS, once there, lives behind this header.
  *
- * Every handler function may free any connection, its own included: freeing inside a callback is deferred to its end.
+ * Every handler function may free any connection, its own included: freeing inside a callback is deferred to
+ * its end.
  */
 #ifndef WEIR_NET_CONN_H
 #define WEIR_NET_CONN_H
@@ -32,18 +33,21 @@ struct conn_handler {
     void (*on_connected)(void *owner);
     /* Kept output has fallen to CONN_OUTPUT_LOW after being above CONN_OUTPUT_HIGH. */
     void (*on_drained)(void *owner);
-    /* The stream has ended: 0 for an orderly end, or an errno. Called once; the owner frees the connection. */
+    /* The stream has ended: 0 for an orderly end, or an errno. Called once; the owner frees the connection.
+     */
     void (*on_closed)(void *owner, int error);
 };
 
 /* Takes over `fd`, which must be non-blocking. NULL (fd closed) when memory is out. Reading is on. */
 struct conn *conn_new(struct worker *worker, int fd, const struct conn_handler *handler, void *owner);
 
-/* Begins to connect; on_connected or on_closed follows, never before this returns. NULL and an error when it cannot even begin. */
+/* Begins to connect; on_connected or on_closed follows, never before this returns. NULL and an error when it
+ * cannot even begin. */
 struct conn *conn_connect(struct worker *worker, const struct address *to, const struct conn_handler *handler,
                           void *owner, struct error *error);
 
-/* Closes the socket; kept output that was not sent is lost (see conn_close_after_output). Harmless on NULL. */
+/* Closes the socket; kept output that was not sent is lost (see conn_close_after_output). Harmless on NULL.
+ */
 void conn_free(struct conn *conn);
 
 /* Gives up ownership: what is kept is sent, within a few seconds, and then the connection frees itself. */
@@ -68,17 +72,20 @@ void conn_set_reading(struct conn *conn, bool on);
 bool conn_is_reading(const struct conn *conn);
 void conn_set_input_limit(struct conn *conn, size_t limit);
 
-/* Offers the kept input to the handler again. Not from within on_data of the same connection (it does nothing there). */
+/* Offers the kept input to the handler again. Not from within on_data of the same connection (it does nothing
+ * there). */
 void conn_kick(struct conn *conn);
 
-/* Moves a connection between workers: detach on the old thread, attach on the new one. Nothing may happen in between. */
+/* Moves a connection between workers: detach on the old thread, attach on the new one. Nothing may happen in
+ * between. */
 void conn_detach(struct conn *conn);
 void conn_attach(struct conn *conn, struct worker *worker);
 
 /* Changes who is told. */
 void conn_set_handler(struct conn *conn, const struct conn_handler *handler, void *owner);
 
-/* True when an idle connection has something to read (data or its end) that the loop has not delivered yet. */
+/* True when an idle connection has something to read (data or its end) that the loop has not delivered yet.
+ */
 bool conn_has_news(const struct conn *conn);
 
 /* False after conn_free; for a handler that looks at its own connection before it returns. */

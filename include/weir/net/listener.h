@@ -1,8 +1,8 @@
 /*
  * listener: listening sockets, and what to do with those who come.
  *
- * Lives on one worker's thread (or the control thread). When descriptors run out it pauses for a moment instead of
- * spinning, and says so in the log.
+ * Lives on one worker's thread (or the control thread). When descriptors run out it pauses for a moment
+ * instead of spinning, and says so in the log.
  */
 #ifndef WEIR_NET_LISTENER_H
 #define WEIR_NET_LISTENER_H
@@ -22,8 +22,10 @@ struct listener_options {
     const char *unix_group;   /* NULL or "" to leave it */
 };
 
-/* Binds and listens, but accepts nothing until listener_start: any thread may do this, so errors show before threads start. */
-struct listener *listener_open(const struct address *at, const struct listener_options *options, struct error *error);
+/* Binds and listens, but accepts nothing until listener_start: any thread may do this, so errors show before
+ * threads start. */
+struct listener *listener_open(const struct address *at, const struct listener_options *options,
+                               struct error *error);
 
 /* From the thread of `loop` (or before it runs). */
 void listener_start(struct listener *listener, struct loop *loop, listener_fn fn, void *context);

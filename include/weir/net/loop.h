@@ -1,8 +1,8 @@
 /*
  * loop: one event base, confined to one thread, and timers that cost nothing while they do not fire.
  *
- * Timers of the same duration and function share a queue: the order of starting is the order of firing, so starting and
- * stopping are list operations and one libevent event serves the whole queue.
+ * Timers of the same duration and function share a queue: the order of starting is the order of firing, so
+ * starting and stopping are list operations and one libevent event serves the whole queue.
  */
 #ifndef WEIR_NET_LOOP_H
 #define WEIR_NET_LOOP_H

@@ -1,8 +1,8 @@
 /*
  * worker: a thread with a loop, a mailbox and one read buffer that all its connections share.
  *
- * Everything that a worker's connections own is confined to its thread. worker_index gives 0 to count-1; the control
- * thread is a worker too, with index -1, whose loop the caller runs itself.
+ * Everything that a worker's connections own is confined to its thread. worker_index gives 0 to count-1; the
+ * control thread is a worker too, with index -1, whose loop the caller runs itself.
  */
 #ifndef WEIR_NET_WORKER_H
 #define WEIR_NET_WORKER_H
@@ -18,7 +18,8 @@ struct worker;
 struct worker *worker_new(int index);
 /* Starts the thread; false when the system refuses one. */
 bool worker_start(struct worker *worker);
-/* Ends the loop after the mails posted so far, and joins the thread. From another thread; harmless when not started. */
+/* Ends the loop after the mails posted so far, and joins the thread. From another thread; harmless when not
+ * started. */
 void worker_stop(struct worker *worker);
 void worker_free(struct worker *worker);
 
@@ -30,7 +31,8 @@ void worker_post(struct worker *worker, struct mail *mail);
 
 /* Kept by conn: connections that nobody owns any more and that have output to send. */
 struct list *worker_lingering(struct worker *worker);
-/* Runs the mails that are there, on the calling thread; false when there were none. For a worker that has stopped. */
+/* Runs the mails that are there, on the calling thread; false when there were none. For a worker that has
+ * stopped. */
 bool worker_drain(struct worker *worker);
 
 /* What the layers above keep for this thread. */

@@ -1,8 +1,8 @@
 /*
  * budget: how many of something may exist, in all threads together.
  *
- * One budget for each pool, each database and each user; a server connection is opened only against all three. Atomic;
- * any thread. The limit is an argument, since it comes from the configuration, which changes.
+ * One budget for each pool, each database and each user; a server connection is opened only against all
+ * three. Atomic; any thread. The limit is an argument, since it comes from the configuration, which changes.
  */
 #ifndef WEIR_POOL_BUDGET_H
 #define WEIR_POOL_BUDGET_H

@@ -1,8 +1,8 @@
 /*
  * cancel: cancel requests on their way to a server.
  *
- * While one travels the server is not released, so that it cannot hit the next client's query. Confined to the server's worker.
- * Source: protocol chapter, "Canceling Requests in Progress".
+ * While one travels the server is not released, so that it cannot hit the next client's query. Confined to
+ * the server's worker. Source: protocol chapter, "Canceling Requests in Progress".
  */
 #ifndef WEIR_POOL_CANCEL_H
 #define WEIR_POOL_CANCEL_H
@@ -11,7 +11,8 @@
 
 struct server;
 
-/* Opens a connection of its own and sends the server's key. At most a few at a time for one server: a storm is one request. */
+/* Opens a connection of its own and sends the server's key. At most a few at a time for one server: a storm
+ * is one request. */
 void cancel_send(struct server *server);
 
 bool cancel_is_pending(const struct server *server);

@@ -1,8 +1,9 @@
 /*
  * login: how Weir logs in to a server: startup packet, authentication, parameters, connect_query, baseline.
  *
- * A machine that is fed one complete message at a time and writes to the server's connection. Confined to the server's worker.
- * Source: protocol chapter, "Start-up". Failure leaves the reason, a SQLSTATE, and PostgreSQL's own ErrorResponse if it sent one.
+ * A machine that is fed one complete message at a time and writes to the server's connection. Confined to the
+ * server's worker. Source: protocol chapter, "Start-up". Failure leaves the reason, a SQLSTATE, and
+ * PostgreSQL's own ErrorResponse if it sent one.
  */
 #ifndef WEIR_POOL_LOGIN_H
 #define WEIR_POOL_LOGIN_H

@@ -1,9 +1,10 @@
 /*
  * pool: the server connections of one (database, user), shared by all workers, and who waits for them.
  *
- * A pool has one size for the process (budget) and one part for each worker: the part's lists, waiters, counters and
- * settings are touched by that worker's thread alone. Parts look at each other only through the atomics below and hand
- * whole connections over by mail. Waiters are served in the order of arrival, across workers too.
+ * A pool has one size for the process (budget) and one part for each worker: the part's lists, waiters,
+ * counters and settings are touched by that worker's thread alone. Parts look at each other only through the
+ * atomics below and hand whole connections over by mail. Waiters are served in the order of arrival, across
+ * workers too.
  */
 #ifndef WEIR_POOL_POOL_H
 #define WEIR_POOL_POOL_H
@@ -60,7 +61,8 @@ struct pool_part {
     struct timer retry_timer, reserve_timer;
     int next_host;
     size_t promised; /* idle servers that are about to go to another worker */
-    void *context; /* session's, freed by server_events.part_free; while there is one, new servers are asked for their baseline */
+    void *context;   /* session's, freed by server_events.part_free; while there is one, new servers are asked
+                        for their baseline */
     struct counters counters;
     struct ledger ledger;
     /* For the other parts: */
@@ -84,20 +86,22 @@ struct pool {
     struct budget budget;
     struct pool_part **parts; /* by worker index; atomically published, NULL where there is none yet */
     int part_count;
-    struct pool *next;      /* registry's list of all */
+    struct pool *next;          /* registry's list of all */
     struct pool_shared *shared; /* credential, welcome, host states: under its own mutex */
 };
 
 /* This worker's part, made when missing. NULL when memory is out. */
 struct pool_part *pool_part(struct pool *pool, struct worker *worker, struct config *config);
-/* Takes over another snapshot: resolved settings, sizes; servers that no longer fit are marked for closing. */
+/* Takes over another snapshot: resolved settings, sizes; servers that no longer fit are marked for closing.
+ */
 void pool_part_configure(struct pool_part *part, struct config *config);
 
 /*
- * A server for the asker: at once (returned, leased to `owner`), or later through granted/failed of server_events. `since_us`
- * is now. A profile, if given, is preferred among the idle ones.
+ * A server for the asker: at once (returned, leased to `owner`), or later through granted/failed of
+ * server_events. `since_us` is now. A profile, if given, is preferred among the idle ones.
  */
-struct server *pool_lease(struct pool_part *part, struct pool_waiter *waiter, void *owner, const void *preferred_profile);
+struct server *pool_lease(struct pool_part *part, struct pool_waiter *waiter, void *owner,
+                          const void *preferred_profile);
 /* Waits for the welcome only; returns true when there is one already. */
 bool pool_wait_for_welcome(struct pool_part *part, struct pool_waiter *waiter);
 /* Harmless when it does not wait. */
@@ -105,17 +109,19 @@ void pool_stop_waiting(struct pool_waiter *waiter);
 bool pool_is_waiting(const struct pool_waiter *waiter);
 
 /*
- * Gives a server back that is clean: nothing owed, no transaction. It goes to a reset, the next waiter, or idle. `reset` is a query that
- * must run first; NULL leaves that to the configuration.
+ * Gives a server back that is clean: nothing owed, no transaction. It goes to a reset, the next waiter, or
+ * idle. `reset` is a query that must run first; NULL leaves that to the configuration.
  */
 void pool_release(struct server *server, const char *reset);
 
 /* Serves waiters, opens connections; after anything that could have changed what is possible. */
 void pool_serve(struct pool_part *part);
 
-/* From server: login has succeeded / the attempt has failed before idle. `response`: the server's own ErrorResponse or empty. */
+/* From server: login has succeeded / the attempt has failed before idle. `response`: the server's own
+ * ErrorResponse or empty. */
 void pool_server_ready(struct server *server);
-void pool_server_failed(struct pool_part *part, int host, const char *reason, const char *sqlstate, struct slice response);
+void pool_server_failed(struct pool_part *part, int host, const char *reason, const char *sqlstate,
+                        struct slice response);
 /* From server: the budgets taken for a connection that is not to be. */
 void pool_give_budgets(struct pool_part *part);
 /* From server: about to be freed; budgets are given back. */
@@ -132,7 +138,7 @@ struct credential *pool_credential(struct pool *pool);
 void pool_set_credential(struct pool *pool, struct credential *credential);
 
 void pool_free(struct pool *pool);
-struct pool *pool_new(struct registry *registry, struct registry_database *database, struct registry_user *user,
-                      int worker_count);
+struct pool *pool_new(struct registry *registry, struct registry_database *database,
+                      struct registry_user *user, int worker_count);
 
 #endif

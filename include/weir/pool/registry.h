@@ -1,9 +1,10 @@
 /*
  * registry: every pool, database and user that has been used, found by name in constant time.
  *
- * Shared by all threads: look-ups that may create take a mutex, and happen when a client logs in, not for a query. Objects live
- * until the process ends; their number is bounded by what is configured and by who has logged in. What counts or is switched
- * for a whole database or user (connections, PAUSE, DISABLE) stands here, in atomics.
+ * Shared by all threads: look-ups that may create take a mutex, and happen when a client logs in, not for a
+ * query. Objects live until the process ends; their number is bounded by what is configured and by who has
+ * logged in. What counts or is switched for a whole database or user (connections, PAUSE, DISABLE) stands
+ * here, in atomics.
  */
 #ifndef WEIR_POOL_REGISTRY_H
 #define WEIR_POOL_REGISTRY_H
@@ -49,8 +50,8 @@ struct resolver *registry_resolver(const struct registry *registry);
 uint64_t registry_next_id(struct registry *registry);
 
 /*
- * A query that every new server connection runs after its login where the cache is on: one row of three texts (see struct
- * server_baseline). NULL for none; outlives the registry. Before the workers start.
+ * A query that every new server connection runs after its login where the cache is on: one row of three texts
+ * (see struct server_baseline). NULL for none; outlives the registry. Before the workers start.
  */
 void registry_set_baseline_query(struct registry *registry, const char *sql);
 const char *registry_baseline_query(const struct registry *registry);
@@ -59,7 +60,8 @@ const char *registry_baseline_query(const struct registry *registry);
 void registry_set_paused(struct registry *registry, bool on);
 bool registry_is_paused(const struct registry *registry, const struct registry_database *database);
 
-/* Called on a worker's thread whenever a server stops being leased while something is paused; for PAUSE and SHUTDOWN, which wait for that. */
+/* Called on a worker's thread whenever a server stops being leased while something is paused; for PAUSE and
+ * SHUTDOWN, which wait for that. */
 void registry_set_quiet_hook(struct registry *registry, void (*hook)(void *context), void *context);
 void registry_tell_quiet(struct registry *registry);
 

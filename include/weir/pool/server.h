@@ -7,8 +7,9 @@
  *                              testing ◄──┘  (check query before a lease, reset query after one)
  *      any ──► closed
  *
- * A server belongs to a pool's part on one worker, and is on that part's list for its state: setting the state moves it.
- * While leased, its bytes go to the one who leased it (server_events). It may change workers only while idle.
+ * A server belongs to a pool's part on one worker, and is on that part's list for its state: setting the
+ * state moves it. While leased, its bytes go to the one who leased it (server_events). It may change workers
+ * only while idle.
  */
 #ifndef WEIR_POOL_SERVER_H
 #define WEIR_POOL_SERVER_H
@@ -44,25 +45,26 @@ struct server {
     int host; /* index into the database's hosts */
     uint64_t id;
     uint64_t connect_time_us, request_time_us, idle_since_us;
-    struct server_login *login; /* while logging in */
+    struct server_login *login;  /* while logging in */
     uint8_t key[SERVER_KEY_MAX]; /* as BackendKeyData gave it: process id, secret */
     uint8_t key_len;
-    struct list cancels;    /* cancel requests on their way (pool/cancel); not released while there are any */
-    bool close_needed;      /* not to be handed out again */
+    struct list cancels; /* cancel requests on their way (pool/cancel); not released while there are any */
+    bool close_needed;   /* not to be handed out again */
     const char *close_reason;
-    bool is_closing;        /* counted in the database's `closing` */
-    char version[24];       /* server_version */
-    uint32_t schema_epoch;  /* of the plans it holds; see session_shared */
+    bool is_closing;       /* counted in the database's `closing` */
+    char version[24];      /* server_version */
+    uint32_t schema_epoch; /* of the plans it holds; see session_shared */
 
     /* Below: written by whoever leases it. */
     void *owner;
-    struct profile *profile;               /* settings in force, counted; NULL: not known */
-    struct statement_set *statements;      /* prepared statements it holds; NULL: none yet */
-    struct statement *unnamed;             /* what its unnamed statement is, counted; NULL: not known */
-    struct server_baseline *baseline;      /* what the baseline query said after login; NULL: not known */
+    struct profile *profile;          /* settings in force, counted; NULL: not known */
+    struct statement_set *statements; /* prepared statements it holds; NULL: none yet */
+    struct statement *unnamed;        /* what its unnamed statement is, counted; NULL: not known */
+    struct server_baseline *baseline; /* what the baseline query said after login; NULL: not known */
 };
 
-/* Answer of the registry's baseline query: a fingerprint of everything a session starts with, search_path, isolation. */
+/* Answer of the registry's baseline query: a fingerprint of everything a session starts with, search_path,
+ * isolation. */
 struct server_baseline {
     bool is_read_committed;
     size_t fingerprint_len, search_path_len;
@@ -96,7 +98,8 @@ void server_connect(struct pool_part *part, int host);
 
 void server_set_state(struct server *server, enum server_state state);
 
-/* Ends the connection (with Terminate where that is polite) and frees the server. `reason` goes to the log. */
+/* Ends the connection (with Terminate where that is polite) and frees the server. `reason` goes to the log.
+ */
 void server_close(struct server *server, const char *reason);
 
 /* Runs `sql` alone, on a server that is idle or just released; then idle, or closed if it fails. */

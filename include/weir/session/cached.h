@@ -1,6 +1,7 @@
 /*
- * cached: where session meets the cache. Reads are looked up before a server is asked for, answers on their way are copied
- * into a fill, and everything that may write is announced before it is sent and confirmed before its end is told.
+ * cached: where session meets the cache. Reads are looked up before a server is asked for, answers on their
+ * way are copied into a fill, and everything that may write is announced before it is sent and confirmed
+ * before its end is told.
  *
  * Nothing here decides whether an answer is right: that is the cache's. Confined to the client's worker.
  */
@@ -24,7 +25,8 @@ enum cached_step {
 
 /* --- the pool's part: what the cache calls its database --- */
 
-/* At login, after a reload, and with every server that has logged in (`baseline` may be NULL: not asked, or not known). */
+/* At login, after a reload, and with every server that has logged in (`baseline` may be NULL: not asked, or
+ * not known). */
 void cached_part_configure(struct pool_part *part);
 void cached_part_baseline(struct pool_part *part, const struct server_baseline *baseline);
 void cached_part_free(struct pool_part *part);
@@ -37,9 +39,11 @@ const char *cached_state(const struct pool_part *part, char *text, size_t size);
 /* --- reads --- */
 
 /* A simple query of one statement. */
-enum cached_step cached_query(struct client *client, struct sql_class *class, uint32_t text_flags, struct slice text);
+enum cached_step cached_query(struct client *client, struct sql_class *class, uint32_t text_flags,
+                              struct slice text);
 
-/* A batch of the extended protocol, if all of it is at the front of `data`; `used` is its length when answered. */
+/* A batch of the extended protocol, if all of it is at the front of `data`; `used` is its length when
+ * answered. */
 enum cached_step cached_batch(struct client *client, struct slice data, size_t *used);
 
 /* The answer to its question comes later. */
@@ -50,7 +54,8 @@ void cached_forget(struct client *client);
 
 /* --- fills --- */
 
-/* The message that was looked up and missed is about to be sent: OWED_FILL for its entry if the answer may be stored, else 0. */
+/* The message that was looked up and missed is about to be sent: OWED_FILL for its entry if the answer may be
+ * stored, else 0. */
 uint8_t cached_begin_fill(struct lease *lease, bool is_description);
 /* A message of `type`, or a piece of one, that answers an entry with OWED_FILL; `is_end`: its last piece. */
 void cached_tee(struct lease *lease, uint8_t type, struct slice bytes, bool is_end);
@@ -58,9 +63,11 @@ void cached_end_fill(struct lease *lease, bool is_complete);
 
 /* --- writes --- */
 
-/* A message of this class is about to be sent; NULL: nobody knows what it does. False: memory is out, the client has ended. */
+/* A message of this class is about to be sent; NULL: nobody knows what it does. False: memory is out, the
+ * client has ended. */
 bool cached_sending(struct lease *lease, struct sql_class *class);
-/* ReadyForQuery outside a block: what was written is visible. False: it may not be told yet; the server is read again when it may. */
+/* ReadyForQuery outside a block: what was written is visible. False: it may not be told yet; the server is
+ * read again when it may. */
 bool cached_commit(struct lease *lease);
 /* The lease ends: if a write is still open, nobody knows whether it took place. */
 void cached_lost(struct lease *lease);

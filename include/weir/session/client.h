@@ -5,9 +5,9 @@
  *      │                     │          │
  *      └──► cancel           └──────────┴──► console
  *
- * `idle` holds no server. A client between transactions is idle; in session mode, and while a pin holds, it stays leased. One setter
- * changes the state. Confined to its worker; the struct is small because there may be tens of thousands: whatever a
- * client needs only while it works lives in its lease.
+ * `idle` holds no server. A client between transactions is idle; in session mode, and while a pin holds, it
+ * stays leased. One setter changes the state. Confined to its worker; the struct is small because there may
+ * be tens of thousands: whatever a client needs only while it works lives in its lease.
  */
 #ifndef WEIR_SESSION_CLIENT_H
 #define WEIR_SESSION_CLIENT_H
@@ -36,34 +36,34 @@ enum { CLIENT_KEY_BYTES = 8 };
 struct client_login;
 
 struct client {
-    struct list_node node;        /* session->clients */
-    struct list_node pool_node;   /* part->clients */
+    struct list_node node;      /* session->clients */
+    struct list_node pool_node; /* part->clients */
     struct session_worker *session;
     struct conn *conn;
-    struct pool_part *part;       /* NULL before login and for the console */
-    struct registry_user *user;   /* who the client is; the pool's user may be a forced one */
+    struct pool_part *part;     /* NULL before login and for the console */
+    struct registry_user *user; /* who the client is; the pool's user may be a forced one */
     struct lease *lease;
     struct pool_waiter waiter;
-    struct timer timer;           /* login, idle and idle-in-transaction timeouts, by state */
+    struct timer timer; /* login, idle and idle-in-transaction timeouts, by state */
     struct transaction tx;
     struct pins pins;
     struct statement_map prepared;
-    struct statement *unnamed;    /* counted; NULL: none */
-    struct client_login *login;   /* while logging in */
-    struct cached_ask *ask;       /* what it has asked the cache, and not yet done with; NULL: nothing */
-    struct cache_scope *scope;    /* who it is to the cache; counted; NULL: not known, or stale */
+    struct statement *unnamed;     /* counted; NULL: none */
+    struct client_login *login;    /* while logging in */
+    struct cached_ask *ask;        /* what it has asked the cache, and not yet done with; NULL: nothing */
+    struct cache_scope *scope;     /* who it is to the cache; counted; NULL: not known, or stale */
     struct profile *scope_profile; /* of the scope; compared only */
     uint64_t id;
     uint64_t connect_time_us, request_time_us;
-    uint64_t stream_left;         /* bytes of a message that is being passed on in pieces */
+    uint64_t stream_left; /* bytes of a message that is being passed on in pieces */
     uint8_t key[CLIENT_KEY_BYTES];
-    UT_hash_handle hh;            /* session->by_key */
+    UT_hash_handle hh; /* session->by_key */
     uint8_t peer_ip[16];
     uint16_t peer_port;
     uint16_t local_port;
-    uint8_t state;                /* enum client_state */
-    uint8_t cache_mode;           /* enum cache_mode */
-    uint8_t peer_family;          /* AF_INET, AF_INET6, AF_UNIX */
+    uint8_t state;       /* enum client_state */
+    uint8_t cache_mode;  /* enum cache_mode */
+    uint8_t peer_family; /* AF_INET, AF_INET6, AF_UNIX */
     bool is_admin : 1;
     bool is_skipping : 1;         /* console and Weir's own errors: everything up to Sync is ignored */
     bool is_ending : 1;           /* being closed; further events are not for it */
@@ -74,21 +74,25 @@ struct client {
     bool is_batch_relayed : 1;    /* the batch at hand is not for the cache */
     bool may_defer : 1;           /* its BEGIN is held back until a server is needed */
     bool is_readable : 1;         /* standard_conforming_strings is on, and ... */
-    bool has_unsafe_encoding : 1; /* ... the encoding is one whose bytes a parser may misread: its texts are not parsed */
+    bool has_unsafe_encoding : 1; /* ... the encoding is one whose bytes a parser may misread: its texts are
+                                     not parsed */
 };
 
 void client_set_state(struct client *client, enum client_state state);
 const char *client_state_name(const struct client *client);
 
 /* A new connection; NULL (fd closed) when memory is out. */
-struct client *client_new(struct session_worker *session, int fd, const struct address *peer, const struct address *local);
+struct client *client_new(struct session_worker *session, int fd, const struct address *peer,
+                          const struct address *local);
 
-/* The user, database and address for log lines: "C-0x…: db/user@addr:port"; valid until the next call on this thread. */
+/* The user, database and address for log lines: "C-0x…: db/user@addr:port"; valid until the next call on this
+ * thread. */
 const char *client_prefix(const struct client *client);
 void client_log(const struct client *client, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Ends the client without a word to it. `reason` goes to the log. What its lease was doing is finished or undone. */
+/* Ends the client without a word to it. `reason` goes to the log. What its lease was doing is finished or
+ * undone. */
 void client_close(struct client *client, const char *reason);
 /* The same after an ErrorResponse FATAL. */
 void client_fail(struct client *client, const char *sqlstate, const char *message);
@@ -120,8 +124,6 @@ void client_configure(struct client *client);
 
 /* Timeouts that depend on what the client is doing now: started and stopped here, at changes of state. */
 void client_arm_idle(struct client *client);
-/* It has been answered without a server: from here on it is idle anew. */
-void client_was_answered(struct client *client);
 
 /* A ParameterStatus is on its way to the client: remembers what matters for reading its texts. */
 void client_note_parameter(struct client *client, struct slice name, struct slice value);

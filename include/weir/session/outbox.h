@@ -1,8 +1,9 @@
 /*
  * outbox: the pieces of one write, gathered while a batch of messages is looked at.
  *
- * A piece is either a range of the input that passes through unchanged, or bytes that Weir makes; neighbouring ranges become one. One
- * for each worker, since a write is finished within the callback that began it.
+ * A piece is either a range of the input that passes through unchanged, or bytes that Weir makes;
+ * neighbouring ranges become one. One for each worker, since a write is finished within the callback that
+ * began it.
  */
 #ifndef WEIR_SESSION_OUTBOX_H
 #define WEIR_SESSION_OUTBOX_H

@@ -1,9 +1,10 @@
 /*
  * owed: what a server still has to answer, in order, and what to do with each answer.
  *
- * Every message that is sent to a server and will be answered adds an entry; every answer takes one off. So a server is
- * released by counting, never by guessing, replies to what Weir itself has sent are swallowed at the right place, and answers that
- * Weir gives itself (a Parse that the server need not see) appear in their place. Pure but for memory; one thread.
+ * Every message that is sent to a server and will be answered adds an entry; every answer takes one off. So a
+ * server is released by counting, never by guessing, replies to what Weir itself has sent are swallowed at
+ * the right place, and answers that Weir gives itself (a Parse that the server need not see) appear in their
+ * place. Pure but for memory; one thread.
  */
 #ifndef WEIR_SESSION_OWED_H
 #define WEIR_SESSION_OWED_H
@@ -28,13 +29,13 @@ enum owed_kind {
 };
 
 enum {
-    OWED_SWALLOW = 1,  /* Weir's own: the client sees nothing of it */
-    OWED_SYNTH = 2,    /* never sent: Weir answers when its turn comes */
-    OWED_IN_COPY = 4,  /* a Sync sent while a COPY was or might be under way */
-    OWED_PROFILE = 8,  /* part of a change of settings */
-    OWED_BEGIN = 16,   /* the held-back BEGIN */
-    OWED_FILL = 32,    /* its answer may be stored in the cache */
-    OWED_PROBE = 64,   /* asks whether an advisory lock is held; swallowed too */
+    OWED_SWALLOW = 1, /* Weir's own: the client sees nothing of it */
+    OWED_SYNTH = 2,   /* never sent: Weir answers when its turn comes */
+    OWED_IN_COPY = 4, /* a Sync sent while a COPY was or might be under way */
+    OWED_PROFILE = 8, /* part of a change of settings */
+    OWED_BEGIN = 16,  /* the held-back BEGIN */
+    OWED_FILL = 32,   /* its answer may be stored in the cache */
+    OWED_PROBE = 64,  /* asks whether an advisory lock is held; swallowed too */
 };
 
 struct owed {
@@ -52,7 +53,8 @@ struct owed_queue {
     uint32_t first, count, capacity; /* capacity is 0 or a power of two */
 };
 
-/* A copy goes to the back; ownership of what it refers to goes with it, also on failure (memory), which is false. */
+/* A copy goes to the back; ownership of what it refers to goes with it, also on failure (memory), which is
+ * false. */
 bool owed_push(struct owed_queue *queue, const struct owed *entry);
 /* NULL when empty. Valid until the next push. */
 struct owed *owed_front(struct owed_queue *queue);

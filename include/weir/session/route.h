@@ -33,7 +33,8 @@ enum route_step route_on_sync(struct client *client, const struct frame *frame, 
 enum route_step route_fail(struct client *client, const char *sqlstate, const char *message);
 /* The client's lease, with its settings in force; NULL: wait (or the client has ended). */
 struct lease *route_lease(struct client *client, bool must_be_alone);
-/* Has the message at hand been answered with an error already (settings refused, or cancelled while waiting)? */
+/* Has the message at hand been answered with an error already (settings refused, or cancelled while waiting)?
+ */
 bool route_is_refused(struct client *client, bool is_simple);
 /* The message goes to the server as it is. */
 void route_pass(struct client *client, struct slice whole);

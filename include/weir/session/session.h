@@ -1,8 +1,9 @@
 /*
  * session: everything that clients share, and what app does with clients as a whole.
  *
- * struct session_shared is one for the process; struct session_worker one for each worker, touched by its thread alone. app makes
- * them, hands accepted sockets in, and sends configuration changes and commands through mails to each worker.
+ * struct session_shared is one for the process; struct session_worker one for each worker, touched by its
+ * thread alone. app makes them, hands accepted sockets in, and sends configuration changes and commands
+ * through mails to each worker.
  */
 #ifndef WEIR_SESSION_SESSION_H
 #define WEIR_SESSION_SESSION_H
@@ -20,7 +21,8 @@
 
 struct client;
 
-/* A console client's query leaves the worker here; session_console_reply brings the answer, on the same worker. */
+/* A console client's query leaves the worker here; session_console_reply brings the answer, on the same
+ * worker. */
 struct session_console_query {
     struct session_worker *session;
     const uint8_t *key; /* of the client, 8 bytes */
@@ -39,8 +41,8 @@ struct session_shared {
     struct profile_table *profiles;
     struct statement_table *statements;
     struct session_console console;
-    struct cache *cache;             /* NULL: no database is cached */
-    struct session_user_seen {       /* told of the first login of each worker, where there is a cache */
+    struct cache *cache;       /* NULL: no database is cached */
+    struct session_user_seen { /* told of the first login of each worker, where there is a cache */
         void (*fn)(void *context, const char *user);
         void *context;
     } user_seen;
@@ -49,9 +51,10 @@ struct session_shared {
     uint8_t mock_key[SCRAM_KEY_LEN]; /* random: unknown users cannot be told from known ones */
     struct budget clients;           /* logged in or logging in, the console's not counted */
     _Atomic bool is_shutting_down;   /* new clients are refused */
-    _Atomic bool is_draining;        /* SHUTDOWN WAIT_FOR_SERVERS: clients are let go as soon as they hold no server */
+    _Atomic bool
+        is_draining; /* SHUTDOWN WAIT_FOR_SERVERS: clients are let go as soon as they hold no server */
     _Atomic uint64_t next_client_id;
-    _Atomic uint32_t schema_epoch;   /* grows with every DDL that passes; servers forget their plans */
+    _Atomic uint32_t schema_epoch; /* grows with every DDL that passes; servers forget their plans */
 };
 
 enum { GREETINGS = 64 };
@@ -66,37 +69,40 @@ struct greeting {
 struct session_worker {
     struct session_shared *shared;
     struct worker *worker;
-    struct config *config;     /* counted */
-    struct userlist *users;    /* counted */
+    struct config *config;  /* counted */
+    struct userlist *users; /* counted */
     struct memo *memo;
-    struct cache_worker *cache;      /* NULL without a cache */
-    struct list clients;       /* all */
-    struct client *by_key;     /* uthash: cancel keys */
-    struct outbox *outbox;     /* the write being gathered */
-    struct list dead_clients;  /* ended, not yet freed: somebody up the stack may still look at them */
+    struct cache_worker *cache; /* NULL without a cache */
+    struct list clients;        /* all */
+    struct client *by_key;      /* uthash: cancel keys */
+    struct outbox *outbox;      /* the write being gathered */
+    struct list dead_clients;   /* ended, not yet freed: somebody up the stack may still look at them */
     struct list dead_leases;
-    int depth;                 /* callbacks on the stack */
+    int depth; /* callbacks on the stack */
     struct greeting greetings[GREETINGS];
     size_t greeting_next;
     bool has_seen_user;
-    _Atomic int load;          /* how many clients; for whoever hands out new ones */
-    struct counters counters;  /* of clients that belong to no pool (yet) */
+    _Atomic int load;         /* how many clients; for whoever hands out new ones */
+    struct counters counters; /* of clients that belong to no pool (yet) */
 };
 
 /* What servers' events are answered with; give it to registry_new. */
 extern const struct server_events session_server_events;
 
-/* NULL when memory is out. `shared` and `config` outlive it; `users` may be NULL. Before the worker's thread starts. */
-struct session_worker *session_worker_new(struct session_shared *shared, struct worker *worker, struct config *config,
-                                          struct userlist *users);
-/* After the thread has ended: closes every client and server of this worker. Then the worker, then the rest may be freed. */
+/* NULL when memory is out. `shared` and `config` outlive it; `users` may be NULL. Before the worker's thread
+ * starts. */
+struct session_worker *session_worker_new(struct session_shared *shared, struct worker *worker,
+                                          struct config *config, struct userlist *users);
+/* After the thread has ended: closes every client and server of this worker. Then the worker, then the rest
+ * may be freed. */
 void session_worker_end(struct session_worker *session);
 void session_worker_free(struct session_worker *session);
 
 /* ---- on the worker's thread ---- */
 
 /* A new connection. Takes over `fd`. */
-void session_accept(struct session_worker *session, int fd, const struct address *peer, const struct address *local);
+void session_accept(struct session_worker *session, int fd, const struct address *peer,
+                    const struct address *local);
 
 /* Every callback of this layer runs between these two; what has ended is freed when the last one leaves. */
 void session_enter(struct session_worker *session);
@@ -105,8 +111,10 @@ void session_leave(struct session_worker *session);
 /* Another configuration: pools are resolved anew, clients of databases that are gone are told so. */
 void session_configure(struct session_worker *session, struct config *config, struct userlist *users);
 
-/* Ends all clients (NULL), or those of a database; or the one of this number or pointer (0: not given). Returns how many. */
-size_t session_kill(struct session_worker *session, const struct registry_database *database, const char *reason);
+/* Ends all clients (NULL), or those of a database; or the one of this number or pointer (0: not given).
+ * Returns how many. */
+size_t session_kill(struct session_worker *session, const struct registry_database *database,
+                    const char *reason);
 size_t session_kill_client(struct session_worker *session, uint64_t id, uint64_t pointer, const char *reason);
 
 /* Ends those who hold no server and wait for none (SHUTDOWN WAIT_FOR_SERVERS). */

@@ -166,10 +166,10 @@ struct sql_statement {
     uint32_t flags;               /* enum sql_flag */
     uint32_t params;              /* the highest $n */
     const char *name; /* of cursor, savepoint, prepared statement, channel, setting shown; else NULL */
-    const struct sql_relation *reads;  /* tables read, CTE names left out; without repetition */
-    const struct sql_relation *writes; /* tables named as target */
+    const struct sql_relation *reads;     /* tables read, CTE names left out; without repetition */
+    const struct sql_relation *writes;    /* tables named as target */
     const struct sql_function *functions; /* and operators, as far as they are written */
-    const struct sql_relation *types; /* of casts, as written (pg_catalog.timestamptz for keywords) */
+    const struct sql_relation *types;     /* of casts, as written (pg_catalog.timestamptz for keywords) */
     const struct sql_setting *settings;
     uint16_t n_reads, n_writes, n_functions, n_types, n_settings;
     int16_t advisory;         /* locks taken minus locks given back, when every key is a constant ... */

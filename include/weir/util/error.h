@@ -1,7 +1,8 @@
 /*
  * error: what went wrong, in words for a person and a SQLSTATE for a program.
  *
- * Functions that can fail with something to say take a `struct error *`, which may be NULL. Truncates, never allocates.
+ * Functions that can fail with something to say take a `struct error *`, which may be NULL. Truncates, never
+ * allocates.
  */
 #ifndef WEIR_UTIL_ERROR_H
 #define WEIR_UTIL_ERROR_H

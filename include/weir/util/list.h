@@ -1,8 +1,8 @@
 /*
  * list: an intrusive, doubly linked, counted list.
  *
- * The node lives inside the object, so that adding and removing allocate nothing and cannot fail. A node that is in
- * no list has next == NULL. list_entry turns a node back into its object. One thread at a time.
+ * The node lives inside the object, so that adding and removing allocate nothing and cannot fail. A node that
+ * is in no list has next == NULL. list_entry turns a node back into its object. One thread at a time.
  */
 #ifndef WEIR_UTIL_LIST_H
 #define WEIR_UTIL_LIST_H
@@ -21,7 +21,7 @@ struct list {
     size_t count;
 };
 
-#define list_entry(node, type, member) ((type *)(void *)((char *)(node) - offsetof(type, member)))
+#define list_entry(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 
 /* Walks the list; `node` may be removed (not its successor) in the body. */
 #define list_for_each(list, node)                                                                            \

@@ -3,8 +3,8 @@
  *
  *   2026-03-01 12:00:00.123 UTC [4711] LOG C-0x55d0c8: shop/anna@10.0.0.7:51234 login attempt: ...
  *
- * A line is one write, so threads never mix. Repeated lines of one place are limited by log_gate. Settings may
- * change while threads log. No secret is ever given to this module.
+ * A line is one write, so threads never mix. Repeated lines of one place are limited by log_gate. Settings
+ * may change while threads log. No secret is ever given to this module.
  */
 #ifndef WEIR_UTIL_LOG_H
 #define WEIR_UTIL_LOG_H
@@ -23,8 +23,8 @@ enum log_level {
 };
 
 struct log_settings {
-    const char *logfile;         /* appended to; NULL or "" for none */
-    bool to_stderr;              /* false with -q, and after daemonising */
+    const char *logfile; /* appended to; NULL or "" for none */
+    bool to_stderr;      /* false with -q, and after daemonising */
     bool to_syslog;
     const char *syslog_ident;    /* default "weir" */
     const char *syslog_facility; /* "daemon", "local0", ... */
@@ -32,8 +32,8 @@ struct log_settings {
 };
 
 /*
- * Opens (or, called again, reopens) the destinations. The strings are copied. False, with the old destinations kept
- * and the reason on stderr, when the file cannot be opened.
+ * Opens (or, called again, reopens) the destinations. The strings are copied. False, with the old
+ * destinations kept and the reason on stderr, when the file cannot be opened.
  */
 bool log_open(const struct log_settings *settings);
 void log_close(void);
@@ -55,7 +55,8 @@ void log_vwrite(enum log_level level, const char *prefix, const char *format, va
             log_write(LOG_LEVEL_DEBUG, NULL, __VA_ARGS__);                                                   \
     } while (0)
 
-/* A gate for one place in the code: at most `burst` lines a second; says how many were left out when it reopens. */
+/* A gate for one place in the code: at most `burst` lines a second; says how many were left out when it
+ * reopens. */
 struct log_gate {
     _Atomic uint64_t second;
     _Atomic uint32_t used;

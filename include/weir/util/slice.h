@@ -1,8 +1,8 @@
 /*
  * slice: a pointer and a length into memory that somebody else owns.
  *
- * Everything that parses takes and returns slices, so that parsing copies nothing. A slice is valid as long as
- * the bytes it points into; whoever keeps one longer copies them (buf, or slice_dup).
+ * Everything that parses takes and returns slices, so that parsing copies nothing. A slice is valid as long
+ * as the bytes it points into; whoever keeps one longer copies them (buf, or slice_dup).
  */
 #ifndef WEIR_UTIL_SLICE_H
 #define WEIR_UTIL_SLICE_H

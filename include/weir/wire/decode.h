@@ -1,8 +1,9 @@
 /*
  * decode: typed views of message bodies.
  *
- * Each function reads a complete body (struct frame.body) and returns false when PostgreSQL would call it malformed.
- * Views point into the body. Strings are given without their NUL. Pure; any thread. Source: PostgreSQL manual, "Message Formats".
+ * Each function reads a complete body (struct frame.body) and returns false when PostgreSQL would call it
+ * malformed. Views point into the body. Strings are given without their NUL. Pure; any thread. Source:
+ * PostgreSQL manual, "Message Formats".
  */
 #ifndef WEIR_WIRE_DECODE_H
 #define WEIR_WIRE_DECODE_H
@@ -93,10 +94,10 @@ bool decode_parse(struct slice body, struct parse_view *out);
 struct bind_view {
     struct slice portal;
     struct slice statement;
-    size_t tail_offset;        /* where in the body the part after the two names begins */
-    struct slice formats;      /* format_count codes of two bytes */
-    uint16_t format_count;     /* 0: all text; 1: for all; else one for each */
-    struct slice values;       /* parameter_count times: length (or -1 for NULL), bytes */
+    size_t tail_offset;    /* where in the body the part after the two names begins */
+    struct slice formats;  /* format_count codes of two bytes */
+    uint16_t format_count; /* 0: all text; 1: for all; else one for each */
+    struct slice values;   /* parameter_count times: length (or -1 for NULL), bytes */
     uint16_t parameter_count;
     struct slice result_formats;
     uint16_t result_format_count;
@@ -142,7 +143,8 @@ struct error_view {
 };
 bool decode_error(struct slice body, struct error_view *out);
 
-/* The columns of a DataRow, in order: false at the end or when malformed. NULL gives data == NULL and true. */
+/* The columns of a DataRow, in order: false at the end or when malformed. NULL gives data == NULL and true.
+ */
 bool decode_row_start(struct slice body, struct slice *cursor, uint16_t *columns);
 bool decode_row_column(struct slice *cursor, struct slice *value);
 

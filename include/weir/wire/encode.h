@@ -14,7 +14,8 @@ void encode_end(struct buf *b, size_t begun);
 /* A string and its NUL. An embedded NUL cuts it. */
 void encode_text(struct buf *b, struct slice text);
 
-/* Without a body: Sync, Flush, Terminate, ParseComplete, BindComplete, CloseComplete, NoData, EmptyQueryResponse, ... */
+/* Without a body: Sync, Flush, Terminate, ParseComplete, BindComplete, CloseComplete, NoData,
+ * EmptyQueryResponse, ... */
 void encode_empty(struct buf *b, uint8_t type);
 
 /* Backend messages. */
@@ -27,16 +28,18 @@ void encode_backend_key(struct buf *b, struct slice key);
 void encode_ready(struct buf *b, char status);
 void encode_command_complete(struct buf *b, const char *tag);
 /* severity: "ERROR", "FATAL", "NOTICE", "WARNING"; notices have type MSG_NOTICE. `hint` may be NULL. */
-void encode_error(struct buf *b, const char *severity, const char *sqlstate, const char *message, const char *hint);
+void encode_error(struct buf *b, const char *severity, const char *sqlstate, const char *message,
+                  const char *hint);
 void encode_notice(struct buf *b, const char *severity, const char *sqlstate, const char *message);
-/* NegotiateProtocolVersion: the newest minor version, and the protocol options (name, name, ...) not known. */
+/* NegotiateProtocolVersion: the newest minor version, and the protocol options (name, name, ...) not known.
+ */
 void encode_negotiate_version(struct buf *b, uint32_t minor, const struct slice *options, uint32_t count);
 
 /* Result sets in text format: columns with a type OID and its size, then rows. */
 struct encode_column {
     const char *name;
-    uint32_t type;  /* 25 text, 23 int4, 20 int8, 1700 numeric, ... */
-    int16_t size;   /* bytes of the type, or -1 */
+    uint32_t type; /* 25 text, 23 int4, 20 int8, 1700 numeric, ... */
+    int16_t size;  /* bytes of the type, or -1 */
 };
 void encode_row_description(struct buf *b, const struct encode_column *columns, uint16_t count);
 size_t encode_row_begin(struct buf *b, uint16_t columns);

@@ -1,9 +1,9 @@
 /*
  * frame: where one protocol message ends and the next begins.
  *
- * A message after the startup phase is a type byte, a four-byte length that counts itself and the body, and the body
- * (PostgreSQL manual, "Message Formats"). frame_next looks at the front of the given bytes, allocates nothing, and
- * points into them. Pure; any thread.
+ * A message after the startup phase is a type byte, a four-byte length that counts itself and the body, and
+ * the body (PostgreSQL manual, "Message Formats"). frame_next looks at the front of the given bytes,
+ * allocates nothing, and points into them. Pure; any thread.
  */
 #ifndef WEIR_WIRE_FRAME_H
 #define WEIR_WIRE_FRAME_H

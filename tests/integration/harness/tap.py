@@ -51,10 +51,10 @@ class Tap:
         with self._lock:
             links, self._links = self._links, []
         for near, far, gate in links:
-            for end in {near, far}:  # one and the same where nothing was asked of the server
-                if reset:
-                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            for end in {near, far}:
                 try:
+                    if reset:
+                        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     end.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass

@@ -267,8 +267,7 @@ static void test_c14_transactions_that_may_see_something_else_pass(void **state)
     expect_pass(w, (struct asking){.text = USERS, .flags = CACHE_HINT_OFF}, CACHE_REASON_HINT);
     expect_pass(w, (struct asking){.text = USERS " WHERE id = 'now'"}, CACHE_REASON_TIME);
     expect_pass(w, (struct asking){.text = USERS " x", .flags = CACHE_DATETIME_WORD}, CACHE_REASON_TIME);
-    expect_pass(w, (struct asking){.text = USERS, .mode = CACHE_TTL},
-                CACHE_REASON_OFF); /* without a ttl */
+    expect_pass(w, (struct asking){.text = USERS, .mode = CACHE_TTL}, CACHE_REASON_OFF); /* without a ttl */
 }
 
 static void test_c16_null_empty_and_formats_are_told_apart(void **state)

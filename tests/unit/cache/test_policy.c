@@ -42,9 +42,9 @@ static const struct table tables[] = {
     {33, "public", "guarded", 'r', 'p', 0},
 };
 
-static struct catalog *catalog_of(struct catalog_facts facts, const char *function, const char *operator)
+static struct catalog_builder *builder_of(const struct catalog_facts *facts)
 {
-    struct catalog_builder *b = catalog_builder_new(&facts);
+    struct catalog_builder *b = catalog_builder_new(facts);
     for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
         catalog_builder_relation(b, &(struct catalog_relation){.oid = tables[i].oid,
                                                                .schema = tables[i].schema,
@@ -57,6 +57,12 @@ static struct catalog *catalog_of(struct catalog_facts facts, const char *functi
     catalog_builder_cascade(b, 30, 31); /* accounts → entries → details */
     catalog_builder_cascade(b, 31, 32);
     catalog_builder_cascade(b, 33, 9); /* guarded → audited, which has a trigger */
+    return b;
+}
+
+static struct catalog *catalog_of(struct catalog_facts facts, const char *function, const char *operator)
+{
+    struct catalog_builder *b = builder_of(&facts);
     if (function != NULL)
         catalog_builder_function(b, "public", function);
     if (operator!= NULL)
@@ -324,6 +330,44 @@ static void test_c10_writes_reach_what_they_do_not_name(void **state)
     assert_false(write_set_of(*state, "pg_temp, public", "DELETE FROM users").is_known);
 }
 
+static void test_c10_reading_may_run_code(void **state)
+{
+    static const struct {
+        const char *text;
+        bool is_known;
+    } cases[] = {
+        {"SELECT * FROM users", true},
+        {"SELECT lower(name) FROM users", true},
+        {"SELECT relname FROM pg_class", true},
+        {"SELECT 1 FROM information_schema.tables", true},
+        {"SELECT * FROM view", false},
+        {"SELECT * FROM users WHERE id IN (SELECT id FROM public.view)", false},
+        {"INSERT INTO users SELECT * FROM view", false},
+        {"SELECT * FROM parent2", false}, /* a foreign table is among its children */
+        {"DELETE FROM secured", false},
+        {"SELECT * FROM nowhere", false}, /* a temporary view, perhaps */
+        {"SELECT upper(name) FROM users", false},
+        {"SELECT pg_catalog.upper(name) FROM users", true},
+    };
+    struct catalog_builder *b = builder_of(&(struct catalog_facts){.database_oid = 1});
+    catalog_builder_runs_code(b, 4);
+    catalog_builder_runs_code(b, 7);
+    catalog_builder_runs_code(b, 23);
+    catalog_builder_code(b, "public", "upper");
+    struct catalog *catalog = catalog_builder_finish(b);
+    assert_true(catalog_has_code(catalog));
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct write_set set = write_set_of(catalog, "public", cases[i].text);
+        if (set.is_known != cases[i].is_known)
+            print_error("%s: known %d\n", cases[i].text, set.is_known);
+        assert_int_equal(set.is_known, cases[i].is_known);
+    }
+    catalog_unref(catalog);
+    /* Where nobody has made a function, nothing is suspected. */
+    assert_false(catalog_has_code(*state));
+    assert_true(write_set_of(*state, "public", "SELECT * FROM view, nowhere").is_known);
+}
+
 /* --- parameters --- */
 
 static void test_c07_bound_words_of_time_are_seen(void **state)
@@ -382,6 +426,7 @@ int main(void)
         cmocka_unit_test(test_c17_c26_other_statements_are_refused),
         cmocka_unit_test(test_c05_what_a_user_may_have_put_in_front_is_refused),
         cmocka_unit_test(test_c10_writes_reach_what_they_do_not_name),
+        cmocka_unit_test(test_c10_reading_may_run_code),
         cmocka_unit_test(test_c07_bound_words_of_time_are_seen),
         cmocka_unit_test(parameter_types),
     };

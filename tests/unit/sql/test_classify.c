@@ -523,8 +523,9 @@ static void computed_casts(void **state)
         const char *text;
         bool is_computed;
     } cases[] = {
-        {"SELECT '2020-01-01'::date", false}, {"SELECT $1::text::date", false}, {"SELECT -1::int8", false},
-        {"SELECT (-1)::int8", false},         {"SELECT a::date FROM t", true},  {"SELECT ('n' || 'ow')::date", true},
+        {"SELECT '2020-01-01'::date", false}, {"SELECT $1::text::date", false},
+        {"SELECT -1::int8", false},           {"SELECT (-1)::int8", false},
+        {"SELECT a::date FROM t", true},      {"SELECT ('n' || 'ow')::date", true},
         {"SELECT a FROM t", false},           {"SELECT CAST(lower($1) AS date)", true},
     };
     (void)state;
