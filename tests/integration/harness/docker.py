@@ -22,7 +22,7 @@ RUN mkdir -p /etc/postgresql-common/createcluster.d && echo 'create_main_cluster
     && apt-get update && apt-get install -y --no-install-recommends postgresql-15 && rm -rf /var/lib/apt/lists/*
 ENV PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin PGDATA=/tmp/pg
 USER postgres
-CMD ["sh", "-c", "echo $POSTGRES_PASSWORD > /tmp/pw && initdb -U $POSTGRES_USER --pwfile /tmp/pw -A scram-sha-256 \
+CMD ["sh", "-c", "echo $POSTGRES_PASSWORD > /tmp/pw && initdb -U $POSTGRES_USER --pwfile /tmp/pw -E UTF8 --locale=C.UTF-8 -A scram-sha-256 \
  && echo 'host all all all scram-sha-256' >> /tmp/pg/pg_hba.conf \
  && { [ $POSTGRES_DB = postgres ] || echo \\"CREATE DATABASE $POSTGRES_DB\\" \
  | postgres --single -D /tmp/pg postgres; } && exec postgres -c listen_addresses='*' -k /tmp"]
