@@ -91,9 +91,8 @@ class Docker:
         root = self.directory / "base"
         sources = Path("/etc/apt")
         lists = [*sources.glob("sources.list"), *sources.glob("sources.list.d/*.sources"), *sources.glob("sources.list.d/*.list")]
-        mirror = next(iter(re.findall(r"https?://\S+?/debian/?(?=\s)", "\n".join(p.read_text() for p in lists))),
-                      "http://deb.debian.org/debian")
-        self.run("debootstrap", "--variant=minbase", "bookworm", str(root), mirror)
+        mirror = re.findall(r"https?://\S+?/debian/?(?=\s)", "\n".join(p.read_text() for p in lists))[:1]
+        self.run("debootstrap", "--variant=minbase", "bookworm", str(root), *mirror)  # without one: its own default
         (root / "etc/apt/sources.list").unlink(missing_ok=True)
         for path in lists:
             if "debian" in path.read_text():
