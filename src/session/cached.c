@@ -443,7 +443,8 @@ static bool keep_statement(struct client *client, const struct batch *batch, str
     if (!batch->has_parse)
         return true;
     counter_bump(&client->part->counters.client_parse_count);
-    return statement_map_put(&client->prepared, batch->parse.name, statement) == STATEMENT_PUT;
+    return batch->parse.name.len == 0 || /* the unnamed one has a place of its own */
+           statement_map_put(&client->prepared, batch->parse.name, statement) == STATEMENT_PUT;
 }
 
 static void answer_batch(struct client *client, const struct batch *batch, struct cached_ask *ask)

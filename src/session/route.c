@@ -148,7 +148,7 @@ static bool send_deallocate(struct lease *lease, struct sql_class *class, bool *
     const struct sql_statement *statement = &class->statements[0];
     *is_sent = false;
     if (class->n_statements != 1 || statement->kind != SQL_KIND_DEALLOCATE || !route_renames(lease) ||
-        statement->name == NULL)
+        statement->name == NULL || statement->name[0] == '\0')
         return true;
     struct statement *prepared = statement_map_find(&client->prepared, slice_str(statement->name));
     if (prepared == NULL)
