@@ -23,25 +23,6 @@ struct app_watched {
     enum cache_mode mode; /* the strongest of all its names */
 };
 
-static enum cache_mode strongest(const struct config *config, const struct config_database *database)
-{
-    enum cache_mode mode = config_cache_mode(config, database, NULL);
-    for (size_t i = 0; i < config_user_count(config); i++) {
-        enum cache_mode other = config_cache_mode(config, database, config_user_at(config, i));
-        if (other > mode)
-            mode = other;
-    }
-    return mode;
-}
-
-static bool is_wanted(const struct config *config)
-{
-    for (size_t i = 0; i < config_database_count(config); i++)
-        if (strongest(config, config_database_at(config, i)) != CACHE_OFF)
-            return true;
-    return false;
-}
-
 bool app_make_cache(struct app *app, struct error *error)
 {
     const struct config_settings *settings = config_settings(app->config);
@@ -52,7 +33,7 @@ bool app_make_cache(struct app *app, struct error *error)
         .redis_timeout_us = settings->cache_redis_timeout_us,
     };
     list_init(&app->watched);
-    if (!is_wanted(app->config))
+    if (!config_has_cache(app->config))
         return true;
     if (getrandom(&options.seed, sizeof(options.seed), 0) != (ssize_t)sizeof(options.seed))
         return error_set(error, "no random numbers");
@@ -142,7 +123,7 @@ static bool want_all(struct app *app, struct error *error)
 {
     for (size_t i = 0; i < config_database_count(app->config); i++) {
         const struct config_database *database = config_database_at(app->config, i);
-        enum cache_mode mode = strongest(app->config, database);
+        enum cache_mode mode = config_strongest_cache_mode(app->config, database);
         if (database->is_fallback) {
             if (mode != CACHE_OFF)
                 log_warning("the databases of \"*\" are not cached: name a database to cache it");
@@ -163,7 +144,7 @@ static bool want_all(struct app *app, struct error *error)
 bool app_watch_databases(struct app *app, struct error *error)
 {
     if (app->shared.cache == NULL) {
-        if (is_wanted(app->config))
+        if (config_has_cache(app->config))
             log_warning("the cache was off when Weir was started: restart it to turn the cache on");
         return true;
     }

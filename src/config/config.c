@@ -312,6 +312,26 @@ enum cache_mode config_cache_mode(const struct config *config, const struct conf
     return (enum cache_mode)resolve(OF_USER(cache), database->cache, (int)config->settings.cache);
 }
 
+enum cache_mode config_strongest_cache_mode(const struct config *config,
+                                            const struct config_database *database)
+{
+    enum cache_mode mode = config_cache_mode(config, database, NULL);
+    for (size_t i = 0; i < config_user_count(config); i++) {
+        enum cache_mode other = config_cache_mode(config, database, config_user_at(config, i));
+        if (other > mode)
+            mode = other;
+    }
+    return mode;
+}
+
+bool config_has_cache(const struct config *config)
+{
+    for (size_t i = 0; i < config_database_count(config); i++)
+        if (config_strongest_cache_mode(config, config_database_at(config, i)) != CACHE_OFF)
+            return true;
+    return false;
+}
+
 uint64_t config_cache_ttl_us(const struct config *config, const struct config_database *database,
                              const struct config_user *user)
 {

@@ -34,28 +34,6 @@ struct cached_ask {
 /* ---- the pool's part
  * -------------------------------------------------------------------------------------------------- */
 
-static bool is_cached_anywhere(const struct pool_part *part)
-{
-    if (config_cache_mode(part->config, part->database, NULL) != CACHE_OFF)
-        return true;
-    for (size_t i = 0; i < config_user_count(part->config); i++)
-        if (config_cache_mode(part->config, part->database, config_user_at(part->config, i)) != CACHE_OFF)
-            return true;
-    return false;
-}
-
-/* Does any configured name mean the same PostgreSQL database, with a cache? Then writes through this one
- * count too. */
-static bool is_watched(const struct pool_part *part)
-{
-    for (size_t i = 0; i < config_database_count(part->config); i++) {
-        struct pool_part other = {.config = part->config, .database = config_database_at(part->config, i)};
-        if (is_cached_anywhere(&other))
-            return true;
-    }
-    return false;
-}
-
 void cached_part_free(struct pool_part *part)
 {
     struct part_context *context = part->context;
@@ -71,7 +49,9 @@ void cached_part_configure(struct pool_part *part)
 {
     struct session_worker *session = worker_context(part->worker);
     struct cache *cache = session->shared->cache;
-    if (cache == NULL || !is_watched(part)) {
+    /* Another configured name may mean the same PostgreSQL database: then writes through this one count too.
+     */
+    if (cache == NULL || !config_has_cache(part->config)) {
         cached_part_free(part);
         return;
     }

@@ -13,6 +13,17 @@
 
 enum { PARSE_WHOLE = 16 * 1024 * 1024 }; /* longer statements cannot be kept */
 
+static void append_parse(struct buf *out, struct slice name, const struct statement *statement)
+{
+    size_t begun = encode_begin(out, MSG_PARSE);
+    encode_text(out, name);
+    encode_text(out, statement->text);
+    buf_append_u16(out, statement->n_types);
+    for (uint16_t i = 0; i < statement->n_types; i++)
+        buf_append_u32(out, statement->types[i]);
+    encode_end(out, begun);
+}
+
 /* Puts a Parse of the server's own name into the outbox, and a Close of whoever has to leave for it. */
 static bool send_parse(struct lease *lease, struct statement *statement, struct owed entry)
 {
@@ -39,13 +50,7 @@ static bool send_parse(struct lease *lease, struct statement *statement, struct 
         statement_unref(victim);
     }
     size_t len = statement_name(statement, name);
-    size_t begun = encode_begin(out, MSG_PARSE);
-    encode_text(out, slice_make(name, len));
-    encode_text(out, statement->text);
-    buf_append_u16(out, statement->n_types);
-    for (uint16_t i = 0; i < statement->n_types; i++)
-        buf_append_u32(out, statement->types[i]);
-    encode_end(out, begun);
+    append_parse(out, slice_make(name, len), statement);
     outbox_made(outbox);
     counter_bump(&server->part->counters.server_parse_count);
     if (victim != NULL && !lease_owe(lease, (struct owed){.kind = OWED_CLOSE, .flags = OWED_SWALLOW}))
@@ -80,13 +85,7 @@ static bool ensure_unnamed(struct lease *lease)
     const struct statement *statement = client->unnamed;
     uint8_t kind = statement != NULL ? OWED_PARSE : OWED_CLOSE;
     if (statement != NULL) {
-        size_t begun = encode_begin(out, MSG_PARSE);
-        encode_text(out, SLICE_LITERAL(""));
-        encode_text(out, statement->text);
-        buf_append_u16(out, statement->n_types);
-        for (uint16_t i = 0; i < statement->n_types; i++)
-            buf_append_u32(out, statement->types[i]);
-        encode_end(out, begun);
+        append_parse(out, SLICE_LITERAL(""), statement);
     } else {
         encode_target(out, MSG_CLOSE, 'S', SLICE_LITERAL(""));
     }

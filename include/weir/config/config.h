@@ -147,6 +147,9 @@ uint64_t config_client_idle_timeout_us(const struct config *, const struct confi
 uint64_t config_server_lifetime_us(const struct config *, const struct config_database *);
 enum cache_mode config_cache_mode(const struct config *, const struct config_database *,
                                   const struct config_user *);
+/* Over all users of the database; and whether any user of any database has a cache. */
+enum cache_mode config_strongest_cache_mode(const struct config *, const struct config_database *);
+bool config_has_cache(const struct config *);
 uint64_t config_cache_ttl_us(const struct config *, const struct config_database *,
                              const struct config_user *);
 /* AUTO and ON resolved by the caller, who knows whether the session is cached. */
