@@ -295,7 +295,7 @@ static void answer(struct question *q, enum redis_answer what, struct slice valu
         return;
     q->is_answered = true;
     timer_stop(&q->timer);
-    q->got(q->context, what, value, clock_now_us());
+    q->got(q->context, what, value, clock_tick());
 }
 
 static void on_late(struct timer *timer)

@@ -1,7 +1,7 @@
 /*
  * conn: the byte stream.
  *
- *   readable ──► recv into the worker's buffer ──► on_data ──► rest kept in `in`
+ *   readable ──► recv into the worker's buffer ──► on_data ──► rest kept in `in`     (edge-triggered)
  *   write    ──► sendmsg ──► rest kept in `out`, armed for writing ──► drained
  *
  * Invariants: the event is armed for exactly `wanted`; `in` and `out` hold memory only while they hold bytes;
@@ -45,6 +45,21 @@ struct conn {
 
 static void ready(evutil_socket_t fd, short what, void *arg);
 
+/*
+ * Edge-triggered: the kernel tells of each arrival once, and need not look at the socket again to find that
+ * it was read. So what a callback leaves in the socket has to be asked for again (see receive); arming anew
+ * tells of what is there already.
+ */
+static void listen_for(struct conn *conn, short wanted)
+{
+    conn->armed = wanted;
+    short closed = wanted & EV_READ ? EV_CLOSED : 0;
+    event_assign(&conn->event, loop_base(worker_loop(conn->worker)), conn->fd,
+                 (short)(wanted | closed | EV_PERSIST | EV_ET), ready, conn);
+    event_add(&conn->event, NULL);
+}
+
+/* Makes the event what the state asks for. */
 static void arm(struct conn *conn)
 {
     bool is_full = conn->in.len >= conn->input_limit;
@@ -63,11 +78,8 @@ static void arm(struct conn *conn)
     if (conn->armed != 0)
         event_del(&conn->event);
     conn->armed = wanted;
-    if (wanted == 0)
-        return;
-    event_assign(&conn->event, loop_base(worker_loop(conn->worker)), conn->fd, (short)(wanted | EV_PERSIST),
-                 ready, conn);
-    event_add(&conn->event, NULL);
+    if (wanted != 0)
+        listen_for(conn, wanted);
 }
 
 static struct conn *make(struct worker *worker, int fd, const struct conn_handler *handler, void *owner)
@@ -181,7 +193,8 @@ static void deliver(struct conn *conn, struct slice data, bool from_in)
         arm(conn);
 }
 
-static void receive(struct conn *conn)
+/* `has_ended`: the peer will send no more, which is not told a second time. */
+static void receive(struct conn *conn, bool has_ended)
 {
     if (conn->write_error != 0 && (!conn->is_reading || conn->in.len >= conn->input_limit)) {
         end(conn, conn->write_error);
@@ -192,6 +205,9 @@ static void receive(struct conn *conn)
     if (conn->in.len > 0 && conn->input_limit - conn->in.len < room)
         room = conn->input_limit - conn->in.len;
     ssize_t got = recv(conn->fd, scratch, room, 0);
+    /* A short read has emptied the socket; after any other there may be more. */
+    if (got == (ssize_t)room || (got > 0 && has_ended) || (got < 0 && errno == EINTR))
+        event_active(&conn->event, has_ended ? EV_READ | EV_CLOSED : EV_READ, 0);
     if (got > 0 && conn->in.len == 0) {
         deliver(conn, slice_make(scratch, (size_t)got), false);
     } else if (got > 0) {
@@ -215,10 +231,7 @@ static void fail_write(struct conn *conn, int error)
     conn->out_sent = 0;
     if (conn->armed != 0)
         event_del(&conn->event);
-    event_assign(&conn->event, loop_base(worker_loop(conn->worker)), conn->fd, EV_READ | EV_PERSIST, ready,
-                 conn);
-    event_add(&conn->event, NULL);
-    conn->armed = EV_READ;
+    listen_for(conn, EV_READ);
     event_active(&conn->event, EV_READ, 0);
 }
 
@@ -226,7 +239,9 @@ static void flush(struct conn *conn)
 {
     ssize_t sent = send(conn->fd, conn->out.data + conn->out_sent, conn_output_pending(conn), MSG_NOSIGNAL);
     if (sent < 0) {
-        if (errno != EAGAIN && errno != EINTR)
+        if (errno == EINTR)
+            event_active(&conn->event, EV_WRITE, 0);
+        else if (errno != EAGAIN)
             fail_write(conn, errno);
         return;
     }
@@ -258,6 +273,7 @@ static void ready(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     struct conn *conn = arg;
+    clock_tick();
     enter(conn);
     if (what & EV_WRITE) {
         if (conn->is_connecting)
@@ -265,8 +281,8 @@ static void ready(evutil_socket_t fd, short what, void *arg)
         else if (conn_output_pending(conn) > 0)
             flush(conn);
     }
-    if (!conn->is_freed && !conn->is_closed && (what & EV_READ))
-        receive(conn);
+    if (!conn->is_freed && !conn->is_closed && conn->armed & EV_READ && what & (EV_READ | EV_CLOSED))
+        receive(conn, what & EV_CLOSED);
     if (!leave(conn))
         return;
     arm(conn);

@@ -92,7 +92,7 @@ static void fire(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct timer_queue *queue = arg;
-    uint64_t now = clock_now_us();
+    uint64_t now = clock_tick();
     for (;;) {
         struct list_node *first = list_first(&queue->timers);
         if (first == NULL)

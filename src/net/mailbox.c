@@ -10,6 +10,8 @@
 
 #include <event2/event.h>
 
+#include "weir/util/clock.h"
+
 struct mailbox {
     pthread_mutex_t mutex;
     struct mail *first;
@@ -40,6 +42,7 @@ static void wake(evutil_socket_t fd, short what, void *arg)
     uint64_t count;
     ssize_t ignored = read(fd, &count, sizeof(count));
     (void)ignored;
+    clock_tick();
     mailbox_drain(arg);
 }
 

@@ -349,7 +349,7 @@ static void watch_limits(struct pool_part *part, int size)
 
 static void open_servers(struct pool_part *part)
 {
-    uint64_t now = clock_now_us(), retry_at;
+    uint64_t now = clock_event_us(), retry_at;
     size_t waiting = part->waiters.count + (part->newcomers.count > 0 ? 1 : 0);
     size_t missing = 0;
     if (part->settings.min_size > 0 && !list_is_empty(&part->clients)) {
@@ -448,7 +448,7 @@ static void grant(struct pool_part *part, struct server *server, void *owner)
 {
     server_set_state(server, SERVER_LEASED);
     server->owner = owner;
-    server->request_time_us = clock_now_us();
+    server->request_time_us = clock_event_us();
     counter_bump(&part->counters.server_assignment_count);
 }
 
@@ -456,6 +456,7 @@ static void grant(struct pool_part *part, struct server *server, void *owner)
 static struct server *take_idle(struct pool_part *part, const void *preferred_profile)
 {
     struct list *idle = &part->servers[SERVER_IDLE];
+    const uint64_t now = clock_event_us();
     for (;;) {
         struct list_node *node = list_first(idle);
         if (node == NULL || idle->count <= part->promised)
@@ -473,13 +474,14 @@ static struct server *take_idle(struct pool_part *part, const void *preferred_pr
             server_close(best, best->close_reason);
             continue;
         }
-        if (clock_now_us() - best->idle_since_us > NEWS_DELAY_US && conn_has_news(best->conn)) {
+        uint64_t rested = now > best->idle_since_us ? now - best->idle_since_us : 0;
+        if (rested > NEWS_DELAY_US && conn_has_news(best->conn)) {
             server_close(best, "server conn crashed?");
             continue;
         }
         uint64_t delay = part->settings.server_check_delay_us;
-        if (part->settings.check_query[0] != '\0' && clock_now_us() - best->idle_since_us > delay) {
-            best->idle_since_us = clock_now_us();
+        if (part->settings.check_query[0] != '\0' && rested > delay) {
+            best->idle_since_us = now;
             server_run(best, part->settings.check_query, false);
             continue;
         }
@@ -530,7 +532,7 @@ struct server *pool_lease(struct pool_part *part, struct pool_waiter *waiter, vo
         }
     }
     waiter->part = part;
-    waiter->since_us = clock_now_us();
+    waiter->since_us = clock_event_us();
     list_push_back(&part->waiters, &waiter->node);
     publish_oldest(part);
     if (part->settings.query_wait_timeout_us > 0)

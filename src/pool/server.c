@@ -107,7 +107,7 @@ void server_set_state(struct server *server, enum server_state state)
         budget_take(&part->pool->database->leased, 0);
     if (state == SERVER_IDLE) {
         server->owner = NULL;
-        server->idle_since_us = clock_now_us();
+        server->idle_since_us = clock_event_us();
         if (part->settings.server_idle_timeout_us > 0)
             timer_start(loop_of(server), &server->timer, part->settings.server_idle_timeout_us, idle_timeout);
     }

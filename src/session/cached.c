@@ -165,8 +165,7 @@ static unsigned facts(const struct client *client, const struct sql_class *class
 static uint64_t ttl_of(const struct client *client, const struct sql_class *class)
 {
     const struct pool_part *part = client->part;
-    const struct config_user *user = config_user_find(part->config, client->user->name);
-    uint64_t ttl = config_cache_ttl_us(part->config, part->database, user);
+    uint64_t ttl = config_cache_ttl_us(part->config, part->database, client->limits);
     uint64_t hint = class->hint.ttl_ms * US_PER_MS;
     if (config_settings(part->config)->cache_hints == CACHE_HINTS_OFF || !class->hint.has_ttl)
         return ttl;
@@ -234,7 +233,7 @@ static struct cached_ask *ask_cache(struct client *client, const struct cache_re
     if (ask == NULL)
         return NULL;
     ask->client = client;
-    ask->since_us = clock_now_us();
+    ask->since_us = clock_event_us();
     cache_lookup(client->session->cache, request, answered, ask, &ask->answer);
     ask->is_waiting = ask->answer.outcome == CACHE_WAIT;
     client->ask = ask;
@@ -315,7 +314,7 @@ enum cached_step cached_query(struct client *client, struct sql_class *class, ui
         .class = class,
         .text = text,
         .ttl_us = ttl_of(client, class),
-        .now_us = clock_now_us(),
+        .now_us = clock_event_us(),
     };
     struct cached_ask *ask = ask_cache(client, &request);
     enum cached_step step = step_for(client, ask);
@@ -471,7 +470,7 @@ static enum cached_step ask_about(struct client *client, const struct batch *bat
         .parameter_types = statement->types,
         .parameter_type_count = statement->n_types,
         .ttl_us = ttl_of(client, class),
-        .now_us = clock_now_us(),
+        .now_us = clock_event_us(),
     };
     if (batch->has_bind)
         request.bind = slice_from(batch->bind_body, batch->bind.tail_offset);

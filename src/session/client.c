@@ -199,7 +199,7 @@ void session_leave(struct session_worker *session)
         return;
     struct list_node *node;
     while ((node = list_pop_front(&session->dead_leases)) != NULL)
-        free(list_entry(node, struct lease, node));
+        lease_recycle(list_entry(node, struct lease, node));
     while ((node = list_pop_front(&session->dead_clients)) != NULL)
         destroy(list_entry(node, struct client, node));
 }
@@ -226,10 +226,9 @@ void client_arm_idle(struct client *client)
     if (part == NULL || client->is_ending)
         return;
     timer_stop(&client->timer);
-    const struct config_user *user = config_user_find(part->config, client->user->name);
     bool is_block = transaction_block(&client->tx) != TRANSACTION_IDLE;
-    uint64_t limit = is_block ? config_idle_transaction_timeout_us(part->config, user)
-                              : config_client_idle_timeout_us(part->config, user);
+    uint64_t limit = is_block ? config_idle_transaction_timeout_us(part->config, client->limits)
+                              : config_client_idle_timeout_us(part->config, client->limits);
     if (limit > 0)
         timer_start(worker_loop(client->session->worker), &client->timer, limit, idle_timeout);
 }
@@ -357,6 +356,7 @@ void client_configure(struct client *client)
     enum defer_begin defer = config_defer_begin(part->config, part->database);
     enum cache_mode mode = config_cache_mode(part->config, part->database, user);
     bool is_cached = mode != CACHE_OFF && client->session->cache != NULL;
+    client->limits = user;
     client->cache_mode = (uint8_t)(is_cached ? mode : CACHE_OFF);
     client->may_defer = part->settings.mode == POOL_MODE_TRANSACTION &&
                         (defer == DEFER_BEGIN_ON || (defer == DEFER_BEGIN_AUTO && is_cached));

@@ -15,7 +15,11 @@
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
-enum { CANCEL_AGAIN_US = 250 * 1000 };
+enum {
+    CANCEL_AGAIN_US = 250 * 1000,
+    SPARES = 64,            /* leases that are kept for reuse */
+    SPARE_RING_LIMIT = 256, /* owed entries that a spare may keep */
+};
 
 static const char DISCARD[] = "DISCARD ALL";
 
@@ -54,10 +58,43 @@ static void forget_old_plans(struct lease *lease)
     lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW});
 }
 
+static struct lease *take_spare(struct session_worker *session)
+{
+    struct list_node *node = list_pop_front(&session->spare_leases);
+    if (node == NULL)
+        return calloc(1, sizeof(struct lease));
+    struct lease *lease = list_entry(node, struct lease, node);
+    struct owed_queue owed = lease->owed;
+    memset(lease, 0, sizeof(*lease));
+    lease->owed = owed;
+    return lease;
+}
+
+void lease_recycle(struct lease *lease)
+{
+    struct session_worker *session = lease->session;
+    if (session->spare_leases.count < SPARES && lease->owed.capacity <= SPARE_RING_LIMIT) {
+        list_push_front(&session->spare_leases, &lease->node);
+        return;
+    }
+    owed_free(&lease->owed);
+    free(lease);
+}
+
+void lease_free_spares(struct session_worker *session)
+{
+    struct list_node *node;
+    while ((node = list_pop_front(&session->spare_leases)) != NULL) {
+        struct lease *lease = list_entry(node, struct lease, node);
+        owed_free(&lease->owed);
+        free(lease);
+    }
+}
+
 struct lease *lease_begin(struct client *client, struct server *server, enum lease_purpose purpose,
                           uint64_t wait_us)
 {
-    struct lease *lease = calloc(1, sizeof(*lease));
+    struct lease *lease = take_spare(client->session);
     if (lease == NULL) {
         pool_release(server, NULL);
         return NULL;
@@ -393,11 +430,10 @@ void lease_begin_request(struct lease *lease)
         lease->start_us = now;
     }
     timer_stop(&client->timer);
-    const struct config_user *user = config_user_find(part->config, client->user->name);
-    uint64_t limit = config_query_timeout_us(part->config, user);
+    uint64_t limit = config_query_timeout_us(part->config, client->limits);
     if (limit > 0)
         timer_start(worker_loop(part->worker), &lease->timer, limit, query_timeout);
-    limit = config_transaction_timeout_us(part->config, user);
+    limit = config_transaction_timeout_us(part->config, client->limits);
     if (limit > 0 && !timer_is_running(&lease->transaction_timer))
         timer_start(worker_loop(part->worker), &lease->transaction_timer, limit, transaction_timeout);
 }
@@ -405,8 +441,10 @@ void lease_begin_request(struct lease *lease)
 void lease_end_request(struct lease *lease, char status)
 {
     struct pool_part *part = lease->server->part;
-    uint64_t now = clock_now_us();
-    uint64_t server_us = lease->busy_since_us != 0 ? now - lease->busy_since_us : 0;
+    /* The server's time ends with the event that brought its answer; what follows is Weir's. */
+    uint64_t now = clock_now_us(), answered = clock_event_us();
+    uint64_t server_us =
+        lease->busy_since_us != 0 && answered > lease->busy_since_us ? answered - lease->busy_since_us : 0;
     uint64_t total = now - lease->start_us;
     struct request_times times = {
         .wait_us = lease->wait_us, .server_us = server_us, .client_us = lease->client_us};

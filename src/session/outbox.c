@@ -10,14 +10,14 @@ static void begin(struct outbox *outbox, struct conn *to)
 
 void outbox_pass(struct outbox *outbox, struct conn *to, const uint8_t *data, size_t len)
 {
-    begin(outbox, to);
-    if (outbox->count > 0) {
+    if (outbox->to == to && outbox->count > 0) {
         const uint8_t *last = outbox->pieces[outbox->count - 1].data;
         if (last != NULL && last + outbox->pieces[outbox->count - 1].len == data) {
             outbox->pieces[outbox->count - 1].len += len;
             return;
         }
     }
+    begin(outbox, to);
     outbox->pieces[outbox->count].data = data;
     outbox->pieces[outbox->count].len = len;
     outbox->count++;
@@ -57,6 +57,8 @@ void outbox_flush(struct outbox *outbox)
     outbox->to = NULL;
     outbox->count = 0;
     conn_writev(to, parts, count);
+    if (outbox->made.len == 0)
+        return;
     if (outbox->made.cap > 64 * 1024)
         buf_free(&outbox->made);
     else

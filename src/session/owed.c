@@ -12,7 +12,8 @@ static void release(struct owed *entry)
         statement_unref(entry->statement);
     if (entry->class != NULL)
         sql_class_unref(entry->class);
-    free(entry->name);
+    if (entry->name != NULL)
+        free(entry->name);
 }
 
 static bool grow(struct owed_queue *queue)
@@ -39,16 +40,6 @@ bool owed_push(struct owed_queue *queue, const struct owed *entry)
     return true;
 }
 
-struct owed *owed_at(struct owed_queue *queue, uint32_t index)
-{
-    return &queue->entries[(queue->first + index) & (queue->capacity - 1)];
-}
-
-struct owed *owed_front(struct owed_queue *queue)
-{
-    return queue->count == 0 ? NULL : owed_at(queue, 0);
-}
-
 void owed_pop(struct owed_queue *queue)
 {
     release(owed_at(queue, 0));
@@ -68,6 +59,11 @@ void owed_clear(struct owed_queue *queue)
 {
     while (queue->count > 0)
         owed_pop(queue);
+}
+
+void owed_free(struct owed_queue *queue)
+{
+    owed_clear(queue);
     free(queue->entries);
     *queue = (struct owed_queue){NULL, 0, 0, 0};
 }

@@ -6,12 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <xxhash.h>
+
 #include "weir/session/cached.h"
 #include "weir/session/route.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
-enum { PARSE_WHOLE = 16 * 1024 * 1024 }; /* longer statements cannot be kept */
+enum {
+    PARSE_WHOLE = 16 * 1024 * 1024, /* longer statements cannot be kept */
+    RECENT_TEXT_LIMIT = 16 * 1024,  /* nor are long ones among the recent: 4 MB in all */
+};
 
 static void append_parse(struct buf *out, struct slice name, const struct statement *statement)
 {
@@ -99,7 +104,7 @@ static bool is_first_alone(const struct client *client, const struct sql_class *
     return client->lease == NULL || !client->lease->is_prepared ? route_must_be_alone(client, class) : false;
 }
 
-struct statement *route_intern(struct client *client, const struct parse_view *view)
+static struct statement *intern(struct client *client, const struct parse_view *view)
 {
     struct memo_answer answer = memo_classify(client->session->memo, view->text, client_is_readable(client));
     uint32_t types[64], *all = types;
@@ -111,6 +116,41 @@ struct statement *route_intern(struct client *client, const struct parse_view *v
                                                    view->type_count, answer.class, answer.text_flags);
     if (all != types)
         free(all);
+    return statement;
+}
+
+static uint64_t recent_hash(const struct parse_view *view)
+{
+    uint64_t hash = XXH3_64bits(view->text.data, view->text.len);
+    return view->type_count == 0 ? hash
+                                 : XXH3_64bits_withSeed(view->types.data, 4 * (size_t)view->type_count, hash);
+}
+
+static bool is_recent(const struct recent_statement *recent, uint64_t hash, const struct parse_view *view,
+                      bool is_readable)
+{
+    const struct statement *statement = recent->statement;
+    if (recent->hash != hash || statement == NULL || recent->is_readable != is_readable ||
+        statement->n_types != view->type_count || !slice_equal(statement->text, view->text))
+        return false;
+    for (uint16_t i = 0; i < view->type_count; i++)
+        if (statement->types[i] != decode_u32(view->types.data + 4 * (size_t)i))
+            return false;
+    return true;
+}
+
+struct statement *route_intern(struct client *client, const struct parse_view *view)
+{
+    bool is_readable = client_is_readable(client); /* how a text is understood depends on it */
+    uint64_t hash = recent_hash(view);
+    struct recent_statement *recent = &client->session->recents[hash % RECENT_STATEMENTS];
+    if (is_recent(recent, hash, view, is_readable))
+        return statement_ref(recent->statement);
+    struct statement *statement = intern(client, view);
+    if (statement == NULL || view->text.len > RECENT_TEXT_LIMIT)
+        return statement;
+    statement_unref(recent->statement);
+    *recent = (struct recent_statement){statement_ref(statement), hash, is_readable};
     return statement;
 }
 

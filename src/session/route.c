@@ -32,7 +32,7 @@ struct lease *route_lease(struct client *client, bool must_be_alone)
 {
     struct lease *lease = client->lease;
     if (lease == NULL) {
-        client->request_time_us = clock_now_us();
+        client->request_time_us = clock_event_us();
         struct server *server =
             pool_lease(client->part, &client->waiter, NULL, transaction_current(&client->tx));
         if (server == NULL) {

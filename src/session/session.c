@@ -33,6 +33,7 @@ struct session_worker *session_worker_new(struct session_shared *shared, struct 
     list_init(&session->clients);
     list_init(&session->dead_clients);
     list_init(&session->dead_leases);
+    list_init(&session->spare_leases);
     if (shared->cache != NULL)
         session->cache = cache_worker_new(shared->cache, worker);
     if (session->memo == NULL || session->outbox == NULL ||
@@ -84,6 +85,9 @@ void session_worker_free(struct session_worker *session)
         profile_unref(session->greetings[i].profile);
         welcome_unref(session->greetings[i].welcome);
     }
+    for (size_t i = 0; i < RECENT_STATEMENTS; i++)
+        statement_unref(session->recents[i].statement);
+    lease_free_spares(session);
     cache_worker_free(session->cache);
     memo_free(session->memo);
     if (session->outbox != NULL)
@@ -182,7 +186,7 @@ static void granted(struct pool_waiter *waiter, struct server *server)
     if (client->state == CLIENT_GREETING) {
         login_granted(client, server);
     } else {
-        struct lease *lease = lease_begin(client, server, LEASE_WORK, clock_now_us() - waiter->since_us);
+        struct lease *lease = lease_begin(client, server, LEASE_WORK, clock_event_us() - waiter->since_us);
         client->lease = lease;
         if (lease == NULL) {
             client_fail(client, "53200", "out of memory");

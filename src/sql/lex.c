@@ -10,8 +10,9 @@ enum char_class {
     C_QUOTE,
     C_DQUOTE,
     C_DOT,
-    C_PUNCT, /* ( ) [ ] , ; : */
-    C_OP,    /* operator characters */
+    C_PUNCT, /* ( ) [ ] , : */
+    C_SEMICOLON,
+    C_OP, /* operator characters */
     C_CLASSES,
 };
 
@@ -26,7 +27,7 @@ static const uint8_t classes[256] = {
     /* blank ! " # $ % & ' */ C_SPACE, C_OP, C_DQUOTE, C_OP, C_DOLLAR, C_OP, C_OP, C_QUOTE,
     /* ( ) * + , - . / */ C_PUNCT, C_PUNCT, C_OP, C_OP, C_PUNCT, C_OP, C_DOT, C_OP,
     /* 0-7 */ C_DIGIT, C_DIGIT, C_DIGIT, C_DIGIT, C_DIGIT, C_DIGIT, C_DIGIT, C_DIGIT,
-    /* 8 9 : ; < = > ? */ C_DIGIT, C_DIGIT, C_PUNCT, C_PUNCT, C_OP, C_OP, C_OP, C_OP,
+    /* 8 9 : ; < = > ? */ C_DIGIT, C_DIGIT, C_PUNCT, C_SEMICOLON, C_OP, C_OP, C_OP, C_OP,
     /* @ A-O */ C_OP, C_LETTER, C_LETTER, C_LETTER, C_LETTER, C_LETTER, C_LETTER, C_LETTER,
     C_LETTER, C_LETTER, C_LETTER, C_LETTER, C_LETTER, C_LETTER, C_LETTER, C_LETTER,
     /* P-W */ C_LETTER, C_LETTER, C_LETTER, C_LETTER, C_LETTER, C_LETTER, C_LETTER, C_LETTER,
@@ -155,6 +156,32 @@ static struct lexeme lex_word(struct lexer *lexer)
     return take(lexer, LEX_WORD, p, (seen & 0x80) != 0);
 }
 
+/* What a run of plain bytes is made of, whatever stands in front. */
+static inline bool is_plain(uint8_t c)
+{
+    return ((1u << C_SPACE | 1u << C_LETTER | 1u << C_PUNCT) >> classes[c] & 1) != 0;
+}
+
+bool lex_skip_plain(struct lexer *lexer)
+{
+    const uint8_t *start = lexer->at, *p = start, *end = lexer->end;
+    uint8_t seen = 0;
+    for (;;) {
+        while (p < end && is_plain(*p))
+            seen |= *p++;
+        /* Digits and dollars belong to a word that has begun; other bytes are for lex_next. */
+        if (p == end || p == start || !is_word_byte(*p) || !is_word_byte(p[-1]))
+            break;
+        p++;
+    }
+    /* One letter may introduce a string or a name: for lex_word to say. */
+    if (p > start && p < end && (*p == '\'' || *p == '&') && classes[p[-1]] == C_LETTER &&
+        (p - 1 == start || !is_word_byte(p[-2])))
+        p--;
+    lexer->at = p;
+    return (seen & 0x80) != 0;
+}
+
 static enum lex_kind integer_kind(const uint8_t *p, size_t len)
 {
     while (len > 1 && *p == '0') {
@@ -247,6 +274,7 @@ struct lexeme lex_next(struct lexer *lexer)
         /* Two points are one piece, or the second would begin a number in 1..2. */
         return take(lexer, LEX_PUNCT, end - p >= 2 && p[1] == '.' ? p + 2 : p + 1, false);
     case C_PUNCT:
+    case C_SEMICOLON:
         return take(lexer, LEX_PUNCT, p + 1, false);
     case C_QUOTE:
         return lex_string(lexer);

@@ -109,6 +109,8 @@ static bool lift(struct slice text, uint8_t *to, struct template *out)
     struct lexer lexer = lex_start(text);
     const uint8_t *copied = text.data; /* everything before this is in the template */
     for (;;) {
+        if (!after_semicolon && lex_skip_plain(&lexer))
+            flags |= TEMPLATE_WIDE_WORD;
         struct lexeme piece = lex_next(&lexer);
         if (piece.kind == LEX_SPACE)
             continue;

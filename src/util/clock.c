@@ -18,6 +18,19 @@ uint64_t clock_now_us(void)
     return replaced != NULL ? replaced() : read_us(CLOCK_MONOTONIC);
 }
 
+static _Thread_local uint64_t event_us;
+
+uint64_t clock_tick(void)
+{
+    event_us = clock_now_us();
+    return event_us;
+}
+
+uint64_t clock_event_us(void)
+{
+    return event_us;
+}
+
 uint64_t clock_wall_us(void)
 {
     return read_us(CLOCK_REALTIME);

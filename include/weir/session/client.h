@@ -42,6 +42,8 @@ struct client {
     struct conn *conn;
     struct pool_part *part;     /* NULL before login and for the console */
     struct registry_user *user; /* who the client is; the pool's user may be a forced one */
+    const struct config_user
+        *limits; /* of `user`, in the snapshot that client_configure saw; NULL: none of its own */
     struct lease *lease;
     struct pool_waiter waiter;
     struct timer timer; /* login, idle and idle-in-transaction timeouts, by state */

@@ -74,6 +74,10 @@ struct lease {
 struct lease *lease_begin(struct client *client, struct server *server, enum lease_purpose purpose,
                           uint64_t wait_us);
 
+/* A lease that has ended and that nobody looks at any more. */
+void lease_recycle(struct lease *lease);
+void lease_free_spares(struct session_worker *session);
+
 /* Releases the server if the invariant allows it; true if it did (the lease is freed). */
 bool lease_try_release(struct lease *lease);
 

@@ -31,11 +31,10 @@ enum owed_kind {
 enum {
     OWED_SWALLOW = 1, /* Weir's own: the client sees nothing of it */
     OWED_SYNTH = 2,   /* never sent: Weir answers when its turn comes */
-    OWED_IN_COPY = 4, /* a Sync sent while a COPY was or might be under way */
-    OWED_PROFILE = 8, /* part of a change of settings */
-    OWED_BEGIN = 16,  /* the held-back BEGIN */
-    OWED_FILL = 32,   /* its answer may be stored in the cache */
-    OWED_PROBE = 64,  /* asks whether an advisory lock is held; swallowed too */
+    OWED_PROFILE = 4, /* part of a change of settings */
+    OWED_BEGIN = 8,   /* the held-back BEGIN */
+    OWED_FILL = 16,   /* its answer may be stored in the cache */
+    OWED_PROBE = 32,  /* asks whether an advisory lock is held; swallowed too */
 };
 
 struct owed {
@@ -45,7 +44,6 @@ struct owed {
     struct statement *statement; /* PARSE: counted; what the server holds if it succeeds */
     struct sql_class *class;     /* QUERY and EXECUTE: counted */
     char *name;                  /* PARSE by the client under this name; owned */
-    uint64_t sent_us;            /* QUERY, EXECUTE */
 };
 
 struct owed_queue {
@@ -56,19 +54,29 @@ struct owed_queue {
 /* A copy goes to the back; ownership of what it refers to goes with it, also on failure (memory), which is
  * false. */
 bool owed_push(struct owed_queue *queue, const struct owed *entry);
-/* NULL when empty. Valid until the next push. */
-struct owed *owed_front(struct owed_queue *queue);
-struct owed *owed_at(struct owed_queue *queue, uint32_t index);
 /* Drops the first, and what it refers to. */
 void owed_pop(struct owed_queue *queue);
 /* Drops the entry at `index`. */
 void owed_remove(struct owed_queue *queue, uint32_t index);
-/* Drops all and gives the memory back. */
+/* Drops all; the ring stays for the next use. */
 void owed_clear(struct owed_queue *queue);
+/* Drops all and gives the memory back. */
+void owed_free(struct owed_queue *queue);
 
 static inline bool owed_is_empty(const struct owed_queue *queue)
 {
     return queue->count == 0;
+}
+
+static inline struct owed *owed_at(struct owed_queue *queue, uint32_t index)
+{
+    return &queue->entries[(queue->first + index) & (queue->capacity - 1)];
+}
+
+/* NULL when empty. Valid until the next push. */
+static inline struct owed *owed_front(struct owed_queue *queue)
+{
+    return queue->count == 0 ? NULL : owed_at(queue, 0);
 }
 
 /* Entries that a ReadyForQuery will answer. */

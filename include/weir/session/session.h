@@ -66,6 +66,19 @@ struct greeting {
     struct welcome *welcome; /* counted */
 };
 
+/*
+ * The statements that Parse messages asked for lately: most clients send the same few texts over and over,
+ * and these are found without reading them as SQL and without a lock. Direct-mapped by the hash of text and
+ * types.
+ */
+enum { RECENT_STATEMENTS = 256 };
+
+struct recent_statement {
+    struct statement *statement; /* counted; NULL: free */
+    uint64_t hash;
+    bool is_readable; /* it was understood as SQL */
+};
+
 struct session_worker {
     struct session_shared *shared;
     struct worker *worker;
@@ -78,7 +91,9 @@ struct session_worker {
     struct outbox *outbox;      /* the write being gathered */
     struct list dead_clients;   /* ended, not yet freed: somebody up the stack may still look at them */
     struct list dead_leases;
-    int depth; /* callbacks on the stack */
+    struct list spare_leases; /* for the next ones: a lease begins and ends with every transaction */
+    int depth;                /* callbacks on the stack */
+    struct recent_statement recents[RECENT_STATEMENTS];
     struct greeting greetings[GREETINGS];
     size_t greeting_next;
     bool has_seen_user;

@@ -49,6 +49,12 @@ struct lexer lex_start(struct slice text);
 /* The next piece, LEX_END at the end and ever after. Pieces are adjacent: together they are the text. */
 struct lexeme lex_next(struct lexer *lexer);
 
+/*
+ * Passes over blanks, plain words and punctuation other than semicolons and points: pieces that mean nothing to
+ * whoever only looks for literals, comments and quotes. True if a word held a byte over 127.
+ */
+bool lex_skip_plain(struct lexer *lexer);
+
 /* Deeper than this nothing is parsed: a parse tree of this depth takes under 2 MB of stack in libpg_query. */
 #define LEX_DEPTH_LIMIT 500
 

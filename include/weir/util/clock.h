@@ -15,6 +15,13 @@
 /* Microseconds since an arbitrary start; never goes back. */
 uint64_t clock_now_us(void);
 
+/*
+ * The same, as read by the last clock_tick of this thread: when the event at hand began. The loop's callbacks
+ * tick; what is done once for every query asks for this rather than for the time itself.
+ */
+uint64_t clock_event_us(void);
+uint64_t clock_tick(void);
+
 /* Microseconds since 1970-01-01 UTC. For people, never for durations. */
 uint64_t clock_wall_us(void);
 

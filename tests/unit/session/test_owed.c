@@ -56,12 +56,12 @@ static void first_in_first_out_through_growth_and_wrapping(void **state)
         assert_int_equal(queue.count, in - out);
         assert_true(queue.capacity == 0 || (queue.capacity & (queue.capacity - 1)) == 0);
     }
-    owed_clear(&queue);
+    owed_free(&queue);
     assert_true(owed_is_empty(&queue));
     assert_null(queue.entries);
     push(&queue, 9); /* usable again */
     assert_int_equal(owed_front(&queue)->completed, 9);
-    owed_clear(&queue);
+    owed_free(&queue);
 }
 
 static void an_entry_may_leave_from_anywhere(void **state)
@@ -81,7 +81,7 @@ static void an_entry_may_leave_from_anywhere(void **state)
     assert_int_equal(queue.count, 4);
     for (uint32_t i = 0; i < 4; i++)
         assert_int_equal(owed_at(&queue, i)->completed, left[i]);
-    owed_clear(&queue);
+    owed_free(&queue);
 }
 
 static void what_entries_refer_to_is_given_back(void **state)
@@ -102,7 +102,7 @@ static void what_entries_refer_to_is_given_back(void **state)
     assert_int_equal(statement_table_count(table), 3);
     owed_remove(&queue, 1);
     assert_int_equal(statement_table_count(table), 2);
-    owed_clear(&queue);
+    owed_free(&queue);
     assert_int_equal(statement_table_count(table), 0);
     sql_class_unref(class);
 }

@@ -209,7 +209,7 @@ static void several_messages_in_one_buffer(void **state)
     encode_empty(&b, MSG_SYNC);
     const char *types = "PBES";
     struct slice rest = buf_slice(&b);
-    struct frame f;
+    struct frame f = {0};
     for (; *types != '\0'; types++) {
         assert_int_equal(frame_next(rest, &f), FRAME_COMPLETE);
         assert_int_equal(f.type, *types);
