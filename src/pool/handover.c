@@ -89,20 +89,24 @@ static void asked_for_idle(struct mail *mail)
         atomic_store(&parts.to->has_asked, false);
 }
 
-void handover_ask(struct pool_part *part)
+bool handover_ask(struct pool_part *part)
 {
     struct pool *pool = part->pool;
-    if (pool->part_count == 1 || list_is_empty(&part->waiters) || atomic_load(&part->has_asked))
-        return;
+    if (pool->part_count == 1 || list_is_empty(&part->waiters))
+        return false;
+    if (atomic_load(&part->has_asked))
+        return true;
     for (int i = 0; i < pool->part_count; i++) {
         struct pool_part *other = pool_part_at(pool, i);
         if (other == NULL || other == part || atomic_load(&other->idle_count) == 0)
             continue;
         atomic_store(&part->has_asked, true);
-        if (!post_parts(other, asked_for_idle, other, part))
-            atomic_store(&part->has_asked, false);
-        return;
+        if (post_parts(other, asked_for_idle, other, part))
+            return true;
+        atomic_store(&part->has_asked, false);
+        return false;
     }
+    return false;
 }
 
 /* The part whose oldest waiter has waited so much longer that a free server should go there; NULL for our

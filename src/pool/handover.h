@@ -18,7 +18,8 @@ static inline struct pool_part *pool_part_at(const struct pool *pool, int index)
 /* A server is idle: it goes to a waiter of another worker, if one there comes first. */
 void handover_offer(struct pool_part *part);
 
-/* No budget for another connection: another worker is asked for an idle one, where there is one. */
-void handover_ask(struct pool_part *part);
+/* No budget for another connection: another worker is asked for an idle one. False when there is none to ask
+ * for, or nobody who waits for it. */
+bool handover_ask(struct pool_part *part);
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "evict.h"
 #include "handover.h"
 #include "pool_shared.h"
 #include "weir/pool/registry.h"
@@ -253,39 +254,37 @@ static int pick_host(struct pool_part *part, uint64_t now, uint64_t *retry_at)
     return found;
 }
 
-/* Closes the server of this database or user that has been idle for longest, in another pool of this worker.
+/*
+ * May another pool's server be closed for those who wait here? A login costs more than a moment's patience,
+ * in which a server of our own may come back: this worker's, or another's that has just been released there.
  */
-static bool evict_idle(struct pool_part *part, bool by_user)
+static bool is_pressing(const struct pool_part *part, uint64_t now)
 {
-    struct server *victim = NULL;
-    for (struct pool *pool = registry_pools(part->pool->registry); pool != NULL; pool = pool->next) {
-        struct pool_part *other = pool->parts[worker_index(part->worker)];
-        if (pool == part->pool || other == NULL ||
-            (by_user ? pool->user != part->pool->user : pool->database != part->pool->database))
-            continue;
-        list_for_each(&other->servers[SERVER_IDLE], node)
-        {
-            struct server *server = list_entry(node, struct server, node);
-            if (victim == NULL || server->idle_since_us < victim->idle_since_us)
-                victim = server;
-        }
-    }
-    if (victim == NULL)
-        return false;
-    server_close(victim, "evicted");
-    return true;
+    if (budget_used(&part->pool->budget) <= 1) /* the one that is being taken */
+        return true;
+    struct list_node *first = list_first(&part->waiters);
+    return first != NULL && now - list_entry(first, struct pool_waiter, node)->since_us >= LIMIT_RETRY_US;
 }
 
-static bool take_budgets(struct pool_part *part, int size)
+/* One under a limit that other pools share. An idle server of our own on another worker is taken before one
+ * of another pool is closed. */
+static bool take_shared(struct pool_part *part, struct budget *budget, int limit, enum evict_limit which,
+                        bool may_evict)
+{
+    if (budget_take(budget, limit))
+        return true;
+    return may_evict && !handover_ask(part) && evict_for(part, which) && budget_take(budget, limit);
+}
+
+static bool take_budgets(struct pool_part *part, int size, bool has_waiter, uint64_t now)
 {
     struct pool *pool = part->pool;
     const struct pool_settings *s = &part->settings;
     if (!budget_take(&pool->budget, size))
         return false;
-    if (budget_take(&pool->database->servers, s->max_db_connections) ||
-        (evict_idle(part, false) && budget_take(&pool->database->servers, s->max_db_connections))) {
-        if (budget_take(&pool->user->servers, s->max_user_connections) ||
-            (evict_idle(part, true) && budget_take(&pool->user->servers, s->max_user_connections)))
+    bool may_evict = has_waiter && is_pressing(part, now);
+    if (take_shared(part, &pool->database->servers, s->max_db_connections, EVICT_OF_DATABASE, may_evict)) {
+        if (take_shared(part, &pool->user->servers, s->max_user_connections, EVICT_OF_USER, may_evict))
             return true;
         budget_give(&pool->database->servers);
     }
@@ -350,10 +349,9 @@ static void open_servers(struct pool_part *part)
         int used = budget_used(&part->pool->budget);
         missing = used < part->settings.min_size ? (size_t)(part->settings.min_size - used) : 0;
     }
-    size_t wanted = waiting > opening(part) ? waiting - opening(part) : 0;
-    if (wanted < missing)
-        wanted = missing;
-    for (; wanted > 0; wanted--) {
+    size_t needed = waiting > opening(part) ? waiting - opening(part) : 0;
+    size_t wanted = needed > missing ? needed : missing;
+    for (size_t i = 0; i < wanted; i++) {
         int host = pick_host(part, now, &retry_at);
         if (host < 0) {
             if (!timer_is_running(&part->retry_timer) && retry_at != UINT64_MAX)
@@ -362,7 +360,7 @@ static void open_servers(struct pool_part *part)
             return;
         }
         int size = size_now(part, now);
-        if (!take_budgets(part, size)) {
+        if (!take_budgets(part, size, i < needed, now)) {
             handover_ask(part);
             watch_limits(part, size);
             return;
