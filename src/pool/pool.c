@@ -355,8 +355,8 @@ static void open_servers(struct pool_part *part)
         int host = pick_host(part, now, &retry_at);
         if (host < 0) {
             if (!timer_is_running(&part->retry_timer) && retry_at != UINT64_MAX)
-                timer_start(worker_loop(part->worker), &part->retry_timer,
-                            (retry_at - now + 9999) / 10000 * 10000, retry_due);
+                timer_start(worker_loop(part->worker), &part->retry_timer, timer_step_us(retry_at - now),
+                            retry_due);
             return;
         }
         int size = size_now(part, now);
