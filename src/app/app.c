@@ -91,7 +91,8 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 {
     (void)what;
     struct app *app = arg;
-    log_info("got SIG%s", sigabbrev_np(number));
+    bool is_too_late = number == SIGUSR2 && app->stop != APP_RUNNING;
+    log_info("got SIG%s%s", sigabbrev_np(number), is_too_late ? " while shutting down, ignoring" : "");
     switch (number) {
     case SIGHUP:
         command(app, ADMIN_RELOAD);
@@ -109,9 +110,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
         command(app, ADMIN_PAUSE);
         break;
     case SIGUSR2:
-        if (app->stop != APP_RUNNING)
-            log_info("got SIGUSR2 while shutting down, ignoring");
-        else
+        if (!is_too_late)
             command(app, ADMIN_RESUME);
         break;
     default:

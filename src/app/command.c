@@ -89,7 +89,7 @@ static void drained(struct app *app, void *arg, bool is_complete)
 
 void app_shutdown(struct app *app, enum app_stop how)
 {
-    if (how == APP_STOPPED || app->stop == how) { /* told twice: at once */
+    if (how == APP_STOPPED || app->stop != APP_RUNNING) { /* told twice, in whichever way: at once */
         log_info("shutting down at once");
         app->stop = APP_STOPPED;
         loop_stop(worker_loop(app->control));

@@ -326,10 +326,7 @@ enum cache_mode config_strongest_cache_mode(const struct config *config,
 
 bool config_has_cache(const struct config *config)
 {
-    for (size_t i = 0; i < config_database_count(config); i++)
-        if (config_strongest_cache_mode(config, config_database_at(config, i)) != CACHE_OFF)
-            return true;
-    return false;
+    return config->has_cache;
 }
 
 uint64_t config_cache_ttl_us(const struct config *config, const struct config_database *database,

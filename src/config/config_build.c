@@ -219,6 +219,18 @@ static void finish_hosts(struct config *config, struct config_database *db, stru
         config_problem(problems, db->origin, 0, "host = \"%.80s\" names no host", db->host);
 }
 
+/* A user's own mode beats that of every database, so neither has to be looked at with each of the other. */
+static bool has_cache(const struct config *config)
+{
+    for (size_t i = 0; i < config->database_count; i++)
+        if (config_cache_mode(config, config->databases[i], NULL) != CACHE_OFF)
+            return true;
+    for (size_t i = 0; i < config->user_count && config->database_count > 0; i++)
+        if (config_cache_mode(config, config->databases[0], config->users[i]) != CACHE_OFF)
+            return true;
+    return false;
+}
+
 /* What depends on other keys, and the arrays. */
 static void finish(struct config *config, struct config_problems *problems)
 {
@@ -245,6 +257,7 @@ static void finish(struct config *config, struct config_problems *problems)
     {
         config->users[config->user_count++] = &user->user;
     }
+    config->has_cache = has_cache(config);
 }
 
 bool config_build(struct config *config, const struct config *previous, struct config_problems *problems)

@@ -42,6 +42,7 @@ struct config {
     size_t database_count;
     size_t user_count;
     const struct config_database *fallback;
+    bool has_cache;     /* any user of any database; asked for every new pool */
     struct arena texts; /* names, hosts, origins, the path */
     const char *path;
 };

@@ -193,7 +193,7 @@ const struct option option_global_rows[] = {
     {SECONDS(query_timeout, "0", RELOAD, WORKS, "Longest time for one query.")},
     {SECONDS(query_wait_timeout, "120", RELOAD, WORKS, "Longest wait for a server.")},
     {SECONDS(cancel_wait_timeout, "10", RELOAD, WORKS,
-             "Longest wait of a cancel request for a connection to deliver it.")},
+             "Longest time for a cancel request to be answered; its server is kept for so long. 0: 10 s.")},
     {SECONDS(client_idle_timeout, "0", RELOAD, WORKS,
              "Ends clients that are idle outside a transaction for longer.")},
     {SECONDS(client_login_timeout, "60", RELOAD, WORKS, "Longest time for a login.")},

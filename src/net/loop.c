@@ -3,8 +3,8 @@
  *
  * A queue's libevent timer is armed for its first deadline. Stopping the first timer leaves it armed: it then
  * wakes once for nothing, which is cheaper than disarming for every query. Queues are few (one for each
- * configured timeout), so finding one is a short walk; those of durations no longer configured stay, empty,
- * until the loop ends.
+ * configured timeout, and for timer_step_us), so finding one is a short walk; those of durations no longer
+ * configured stay, empty, until the loop ends.
  */
 #include "weir/net/loop.h"
 
@@ -13,6 +13,8 @@
 #include <event2/event.h>
 
 #include "weir/util/clock.h"
+
+enum { STEP_US = 10 * 1000 };
 
 struct timer_queue {
     struct timer_queue *next;
@@ -76,6 +78,14 @@ struct event_base *loop_base(struct loop *loop)
     return loop->base;
 }
 
+size_t loop_queue_count(const struct loop *loop)
+{
+    size_t count = 0;
+    for (const struct timer_queue *queue = loop->queues; queue != NULL; queue = queue->next)
+        count++;
+    return count;
+}
+
 static void arm(struct timer_queue *queue, uint64_t now)
 {
     struct list_node *first = list_first(&queue->timers);
@@ -137,6 +147,14 @@ void timer_start(struct loop *loop, struct timer *timer, uint64_t duration_us, t
     list_push_back(&queue->timers, &timer->node);
     if (!queue->is_armed)
         arm(queue, now);
+}
+
+uint64_t timer_step_us(uint64_t wait_us)
+{
+    uint64_t step = STEP_US;
+    while (step <= wait_us / 2)
+        step *= 2;
+    return step;
 }
 
 void timer_stop(struct timer *timer)

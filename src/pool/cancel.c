@@ -1,4 +1,9 @@
-/* cancel: connect, sixteen bytes, wait for the end. PostgreSQL closes when it has signalled the backend. */
+/*
+ * cancel: connect, sixteen bytes, wait for the end. PostgreSQL closes when it has signalled the backend.
+ *
+ * All of it has cancel_wait_timeout. A request that has left and was not answered by then may still arrive,
+ * so its server is not handed out again: the query that it met would be somebody else's.
+ */
 #include "weir/pool/cancel.h"
 
 #include <stdlib.h>
@@ -8,13 +13,14 @@
 #include "weir/util/log.h"
 #include "weir/wire/encode.h"
 
-enum { CANCEL_TIMEOUT_US = 10 * 1000 * 1000 };
+enum { UNLIMITED_US = 10 * 1000 * 1000 }; /* where no limit is set: its server cannot be kept for ever */
 
 struct cancel {
     struct list_node node; /* server->cancels */
     struct server *server;
     struct conn *conn;
     struct timer timer;
+    bool has_left;
 };
 
 static void end(struct cancel *cancel)
@@ -45,6 +51,7 @@ static void on_connected(void *owner)
     struct buf out = BUF_INIT;
     encode_cancel_request(&out, slice_make(cancel->server->key, cancel->server->key_len));
     conn_write(cancel->conn, out.data, out.len);
+    cancel->has_left = true;
     buf_free(&out);
 }
 
@@ -56,7 +63,13 @@ static void on_closed(void *owner, int error)
 
 static void timed_out(struct timer *timer)
 {
-    finish(list_entry(timer, struct cancel, timer));
+    struct cancel *cancel = list_entry(timer, struct cancel, timer);
+    struct server *server = cancel->server;
+    if (cancel->has_left) {
+        server->close_needed = true;
+        server->close_reason = "cancel_wait_timeout";
+    }
+    finish(cancel);
 }
 
 static const struct conn_handler handler = {
@@ -79,7 +92,9 @@ void cancel_send(struct server *server)
     }
     counter_bump(&server->part->counters.cancel_requests);
     list_push_back(&server->cancels, &cancel->node);
-    timer_start(worker_loop(server->part->worker), &cancel->timer, CANCEL_TIMEOUT_US, timed_out);
+    uint64_t limit = config_settings(server->part->config)->cancel_wait_timeout_us;
+    timer_start(worker_loop(server->part->worker), &cancel->timer, limit > 0 ? limit : UNLIMITED_US,
+                timed_out);
 }
 
 bool cancel_is_pending(const struct server *server)

@@ -1,9 +1,7 @@
 /*
  * pool: leases, waiters, and when to open connections.
  *
- * The order of waiters is kept across workers by looking at the other parts' oldest_wait_us when a server
- * becomes free. A server promised to another part stays idle here until the mail that takes it over runs: not
- * from inside its own callback, since its new thread would meet it there.
+ * All of it is about one worker's part; what goes on between parts is in handover.c.
  */
 #include "weir/pool/pool.h"
 
@@ -12,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "evict.h"
+#include "handover.h"
 #include "pool_shared.h"
 #include "weir/pool/registry.h"
 #include "weir/pool/server.h"
@@ -20,8 +20,6 @@
 #include "weir/wire/encode.h"
 
 enum {
-    FOREIGN_ADVANTAGE_US =
-        1000, /* how much longer another worker's waiter must have waited to be served first */
     BACKOFF_FIRST_US = 50 * 1000, /* after the first failure of a host; doubles up to server_login_retry */
     NEWS_DELAY_US =
         10 * 1000, /* idle for longer than this, a server may have ended without the loop having told yet */
@@ -81,11 +79,6 @@ void pool_free(struct pool *pool)
     free(pool);
 }
 
-static struct pool_part *part_at(const struct pool *pool, int index)
-{
-    return __atomic_load_n(&pool->parts[index], __ATOMIC_ACQUIRE);
-}
-
 static void resolve_settings(struct pool_part *part)
 {
     const struct config *config = part->config;
@@ -100,6 +93,10 @@ static void resolve_settings(struct pool_part *part)
         .max_user_connections = config_max_user_connections(config, user),
         .reserve_timeout_us = s->reserve_pool_timeout_us,
         .query_wait_timeout_us = config_query_wait_timeout_us(config, database, user),
+        .query_timeout_us = config_query_timeout_us(config, user),
+        .transaction_timeout_us = config_transaction_timeout_us(config, user),
+        .idle_transaction_timeout_us = config_idle_transaction_timeout_us(config, user),
+        .client_idle_timeout_us = config_client_idle_timeout_us(config, user),
         .server_lifetime_us = config_server_lifetime_us(config, database),
         .server_idle_timeout_us = s->server_idle_timeout_us,
         .server_connect_timeout_us = s->server_connect_timeout_us,
@@ -257,39 +254,37 @@ static int pick_host(struct pool_part *part, uint64_t now, uint64_t *retry_at)
     return found;
 }
 
-/* Closes the server of this database or user that has been idle for longest, in another pool of this worker.
+/*
+ * May another pool's server be closed for those who wait here? A login costs more than a moment's patience,
+ * in which a server of our own may come back: this worker's, or another's that has just been released there.
  */
-static bool evict_idle(struct pool_part *part, bool by_user)
+static bool is_pressing(const struct pool_part *part, uint64_t now)
 {
-    struct server *victim = NULL;
-    for (struct pool *pool = registry_pools(part->pool->registry); pool != NULL; pool = pool->next) {
-        struct pool_part *other = pool->parts[worker_index(part->worker)];
-        if (pool == part->pool || other == NULL ||
-            (by_user ? pool->user != part->pool->user : pool->database != part->pool->database))
-            continue;
-        list_for_each(&other->servers[SERVER_IDLE], node)
-        {
-            struct server *server = list_entry(node, struct server, node);
-            if (victim == NULL || server->idle_since_us < victim->idle_since_us)
-                victim = server;
-        }
-    }
-    if (victim == NULL)
-        return false;
-    server_close(victim, "evicted");
-    return true;
+    if (budget_used(&part->pool->budget) <= 1) /* the one that is being taken */
+        return true;
+    struct list_node *first = list_first(&part->waiters);
+    return first != NULL && now - list_entry(first, struct pool_waiter, node)->since_us >= LIMIT_RETRY_US;
 }
 
-static bool take_budgets(struct pool_part *part, int size)
+/* One under a limit that other pools share. An idle server of our own on another worker is taken before one
+ * of another pool is closed. */
+static bool take_shared(struct pool_part *part, struct budget *budget, int limit, enum evict_limit which,
+                        bool may_evict)
+{
+    if (budget_take(budget, limit))
+        return true;
+    return may_evict && !handover_ask(part) && evict_for(part, which) && budget_take(budget, limit);
+}
+
+static bool take_budgets(struct pool_part *part, int size, bool has_waiter, uint64_t now)
 {
     struct pool *pool = part->pool;
     const struct pool_settings *s = &part->settings;
     if (!budget_take(&pool->budget, size))
         return false;
-    if (budget_take(&pool->database->servers, s->max_db_connections) ||
-        (evict_idle(part, false) && budget_take(&pool->database->servers, s->max_db_connections))) {
-        if (budget_take(&pool->user->servers, s->max_user_connections) ||
-            (evict_idle(part, true) && budget_take(&pool->user->servers, s->max_user_connections)))
+    bool may_evict = has_waiter && is_pressing(part, now);
+    if (take_shared(part, &pool->database->servers, s->max_db_connections, EVICT_OF_DATABASE, may_evict)) {
+        if (take_shared(part, &pool->user->servers, s->max_user_connections, EVICT_OF_USER, may_evict))
             return true;
         budget_give(&pool->database->servers);
     }
@@ -333,8 +328,6 @@ static int size_now(struct pool_part *part, uint64_t now)
     return size;
 }
 
-static void ask_for_idle(struct pool_part *part);
-
 /*
  * What this part's own servers use is given back under its eyes. What other workers and other pools use is
  * not: while somebody waits for that, it is looked at again.
@@ -356,20 +349,19 @@ static void open_servers(struct pool_part *part)
         int used = budget_used(&part->pool->budget);
         missing = used < part->settings.min_size ? (size_t)(part->settings.min_size - used) : 0;
     }
-    size_t wanted = waiting > opening(part) ? waiting - opening(part) : 0;
-    if (wanted < missing)
-        wanted = missing;
-    for (; wanted > 0; wanted--) {
+    size_t needed = waiting > opening(part) ? waiting - opening(part) : 0;
+    size_t wanted = needed > missing ? needed : missing;
+    for (size_t i = 0; i < wanted; i++) {
         int host = pick_host(part, now, &retry_at);
         if (host < 0) {
             if (!timer_is_running(&part->retry_timer) && retry_at != UINT64_MAX)
-                timer_start(worker_loop(part->worker), &part->retry_timer,
-                            (retry_at - now + 9999) / 10000 * 10000, retry_due);
+                timer_start(worker_loop(part->worker), &part->retry_timer, timer_step_us(retry_at - now),
+                            retry_due);
             return;
         }
         int size = size_now(part, now);
-        if (!take_budgets(part, size)) {
-            ask_for_idle(part);
+        if (!take_budgets(part, size, i < needed, now)) {
+            handover_ask(part);
             watch_limits(part, size);
             return;
         }
@@ -557,138 +549,11 @@ bool pool_wait_for_welcome(struct pool_part *part, struct pool_waiter *waiter)
     return false;
 }
 
-/* ---- between workers
- * ------------------------------------------------------------------------------------------------ */
-
-struct parts_mail {
-    struct mail mail;
-    struct pool_part *from, *to;
-    struct server *server;
-};
-
-/* False when memory is out. */
-static bool post_parts(struct pool_part *at, void (*run)(struct mail *), struct pool_part *from,
-                       struct pool_part *to)
-{
-    struct parts_mail *mail = malloc(sizeof(*mail));
-    if (mail == NULL)
-        return false;
-    *mail = (struct parts_mail){.mail = {.run = run}, .from = from, .to = to};
-    worker_post(at->worker, &mail->mail);
-    return true;
-}
-
-static void promise(struct pool_part *part);
-
-static void receive_server(struct mail *mail)
-{
-    struct parts_mail parts = *(struct parts_mail *)(void *)mail;
-    free(mail);
-    struct pool_part *part = parts.to;
-    struct server *server = parts.server;
-    server->part = part;
-    atomic_store(&part->has_asked, false);
-    atomic_fetch_add_explicit(&part->server_count, 1, memory_order_relaxed);
-    list_push_back(&part->servers[SERVER_IDLE], &server->node);
-    atomic_store(&part->idle_count, (int)part->servers[SERVER_IDLE].count);
-    server_adopt(server);
-    pool_serve(part);
-    promise(part); /* whoever it was for may have left, while others wait where it came from */
-}
-
-/* Takes an idle server from `from` (whose thread this is) to `to`, if there still is one to spare and a need.
- */
-static bool hand_over(struct pool_part *from, struct pool_part *to)
-{
-    struct list_node *node = list_first(&from->servers[SERVER_IDLE]);
-    if (node == NULL || atomic_load(&to->oldest_wait_us) == 0)
-        return false;
-    struct parts_mail *mail = malloc(sizeof(*mail));
-    if (mail == NULL)
-        return false;
-    struct server *server = list_entry(node, struct server, node);
-    *mail = (struct parts_mail){.mail = {.run = receive_server}, .from = from, .to = to, .server = server};
-    list_remove(&from->servers[SERVER_IDLE], node);
-    atomic_store(&from->idle_count, (int)from->servers[SERVER_IDLE].count);
-    atomic_fetch_sub_explicit(&from->server_count, 1, memory_order_relaxed);
-    server_orphan(server);
-    worker_post(to->worker, &mail->mail);
-    return true;
-}
-
-static void keep_promise(struct mail *mail)
-{
-    struct parts_mail parts = *(struct parts_mail *)(void *)mail;
-    free(mail);
-    parts.from->promised--;
-    hand_over(parts.from, parts.to);
-    pool_serve(parts.from);
-}
-
-static void asked_for_idle(struct mail *mail)
-{
-    struct parts_mail parts = *(struct parts_mail *)(void *)mail;
-    free(mail);
-    if (!list_is_empty(&parts.from->waiters) ||
-        parts.from->servers[SERVER_IDLE].count <= parts.from->promised || !hand_over(parts.from, parts.to))
-        atomic_store(&parts.to->has_asked, false);
-}
-
-/* No budget for another connection: perhaps another worker has one to spare. */
-static void ask_for_idle(struct pool_part *part)
-{
-    struct pool *pool = part->pool;
-    if (pool->part_count == 1 || list_is_empty(&part->waiters) || atomic_load(&part->has_asked))
-        return;
-    for (int i = 0; i < pool->part_count; i++) {
-        struct pool_part *other = part_at(pool, i);
-        if (other == NULL || other == part || atomic_load(&other->idle_count) == 0)
-            continue;
-        atomic_store(&part->has_asked, true);
-        if (!post_parts(other, asked_for_idle, other, part))
-            atomic_store(&part->has_asked, false);
-        return;
-    }
-}
-
-/* The part whose oldest waiter has waited so much longer that a free server should go there; NULL for our
- * own. */
-static struct pool_part *more_patient(struct pool_part *part)
-{
-    struct pool *pool = part->pool;
-    uint64_t own = atomic_load_explicit(&part->oldest_wait_us, memory_order_relaxed);
-    struct pool_part *best = NULL;
-    uint64_t oldest = own == 0 ? UINT64_MAX : own - FOREIGN_ADVANTAGE_US;
-    for (int i = 0; i < pool->part_count; i++) {
-        struct pool_part *other = part_at(pool, i);
-        if (other == NULL || other == part)
-            continue;
-        uint64_t since = atomic_load(&other->oldest_wait_us);
-        bool is_stranded = own != 0 && atomic_load_explicit(&other->server_count, memory_order_relaxed) == 0;
-        if (since != 0 && (since < oldest || (is_stranded && best == NULL))) {
-            oldest = since < oldest ? since : oldest;
-            best = other;
-        }
-    }
-    return best;
-}
-
-/* An idle server goes to a waiter of another worker, if one there comes first. */
-static void promise(struct pool_part *part)
-{
-    if (part->pool->part_count == 1 || part->servers[SERVER_IDLE].count <= part->promised ||
-        registry_is_paused(part->pool->registry, part->pool->database))
-        return;
-    struct pool_part *other = more_patient(part);
-    if (other != NULL && post_parts(part, keep_promise, part, other))
-        part->promised++;
-}
-
 /* The server is idle: to whom does it go? */
 static void place(struct server *server)
 {
     struct pool_part *part = server->part;
-    promise(part);
+    handover_offer(part);
     if (!list_is_empty(&part->waiters) || !list_is_empty(&part->newcomers))
         pool_serve(part);
 }

@@ -1,5 +1,7 @@
 """P10: a cancel request ends the query it was meant for, and no other."""
 
+import contextlib
+import socket
 import threading
 import time
 
@@ -122,6 +124,53 @@ def test_p10_a_storm_of_cancels_under_saturation(start, database):
     assert time.monotonic() - began < seconds(20)
     assert [c.value("SELECT 'alive'") for c in clients] == ["alive"] * 40
     assert database.connections() <= 2
+
+
+@pytest.mark.needs("hardened")
+def test_p10_a_cancel_without_an_answer_costs_its_server_a_limited_time(start, database, tap):
+    """The request has left, and may yet arrive: the server comes back to nobody."""
+    pooler = start(port=tap.port, default_pool_size=1, cancel_wait_timeout=1)
+    client, other = pooler.wire(), pooler.wire()
+    backend = client.value("SELECT pg_backend_pid()")
+    tap.refuse_new()
+    client.send(query("SELECT pg_sleep(0.5), 'whole'"))
+    until("it runs", lambda: running(database) == 1)
+    cancel(pooler, client)
+    until("the request has left", lambda: tap.swallowed == 1)
+    tap.is_deaf = False
+    assert client.ready().texts == [("", "whole")]
+    began = time.monotonic()
+    assert other.value("SELECT pg_backend_pid()") != backend
+    assert time.monotonic() - began < seconds(4)
+    assert client.value("SELECT 'alive'") == "alive"
+
+
+@pytest.mark.needs("hardened")
+def test_p10_a_cancel_that_cannot_leave_gives_up_and_its_server_serves_on(start, database, tap):
+    pooler = start(port=tap.port, default_pool_size=1, cancel_wait_timeout=1)
+    client, other = pooler.wire(), pooler.wire()
+    backend = client.value("SELECT pg_backend_pid()")
+    tap.shut()
+    with full_house(tap.port):
+        client.send(query("SELECT pg_sleep(0.5), 'whole'"))
+        until("it runs", lambda: running(database) == 1)
+        cancel(pooler, client)
+        assert client.ready().texts == [("", "whole")]
+        began = time.monotonic()
+        assert other.value("SELECT pg_backend_pid()") == backend
+        assert time.monotonic() - began < seconds(4)
+
+
+@contextlib.contextmanager
+def full_house(port):
+    """A port where connections are neither taken nor refused: nobody accepts, and the queue is full."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(socket.create_server(("127.0.0.1", port), backlog=0))
+        for _ in range(3):
+            guest = stack.enter_context(socket.socket())
+            guest.setblocking(False)
+            guest.connect_ex(("127.0.0.1", port))
+        yield
 
 
 def test_p10_keys_differ_and_tell_nothing(start):

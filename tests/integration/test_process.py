@@ -165,15 +165,49 @@ def test_pause_and_resume(start):
     assert client.ready().texts == [("waited",)]
 
 
+def tell(pooler, number, answer="shutting down"):
+    """Sends a signal, and waits until the log has the answer."""
+    pooler.process.send_signal(number)
+    until(f"the log says: {answer}", lambda: answer in pooler.log())
+
+
 def test_shutdown_waits_for_transactions(start):
     pooler = start()
     client = pooler.wire()
     client.do("BEGIN; SELECT 1")
-    pooler.process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    assert pooler.process.poll() is None
+    tell(pooler, signal.SIGINT)
     assert client.value("SELECT 'still here'") == "still here"
     client.do("COMMIT")
+    assert pooler.process.wait(seconds(5)) == 0
+    pooler.process = None
+
+
+@pytest.mark.needs("hardened")
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_told_twice_to_end_ends_at_once(start, first, second):
+    pooler = start()
+    client = pooler.wire()
+    client.do("BEGIN; SELECT 1")
+    tell(pooler, first)
+    assert client.value("SELECT 'still here'") == "still here"
+    pooler.process.send_signal(second)
+    assert pooler.process.wait(seconds(5)) == 0
+    pooler.process = None
+    assert client.rest().errors[0]["C"] == "57P01"
+
+
+@pytest.mark.needs("hardened")
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_there_is_no_resuming_from_a_shutdown(start, first):
+    pooler = start()
+    client = pooler.wire()
+    client.do("BEGIN; SELECT 1")
+    tell(pooler, first)
+    tell(pooler, signal.SIGUSR2, "got SIGUSR2 while shutting down, ignoring")
+    assert client.value("SELECT 'still here'") == "still here"
+    client.do("COMMIT")
+    client.close()
     assert pooler.process.wait(seconds(5)) == 0
     pooler.process = None
 

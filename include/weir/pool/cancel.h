@@ -1,8 +1,9 @@
 /*
  * cancel: cancel requests on their way to a server.
  *
- * While one travels the server is not released, so that it cannot hit the next client's query. Confined to
- * the server's worker. Source: protocol chapter, "Canceling Requests in Progress".
+ * While one travels the server is not released, so that it cannot hit the next client's query: for at most
+ * cancel_wait_timeout, after which the server is closed rather than released if the request has left.
+ * Confined to the server's worker. Source: protocol chapter, "Canceling Requests in Progress".
  */
 #ifndef WEIR_POOL_CANCEL_H
 #define WEIR_POOL_CANCEL_H

@@ -33,6 +33,10 @@ struct pool_settings {
     uint64_t reserve_timeout_us, query_wait_timeout_us;
     uint64_t server_lifetime_us, server_idle_timeout_us;
     uint64_t server_connect_timeout_us, server_login_retry_us, server_check_delay_us;
+    /* Limits of clients, 0 for none, as they are for the pool's user. Good for a client whose user that is;
+     * one who was given a forced user keeps the limits of its own name, which stand in `config`. */
+    uint64_t query_timeout_us, transaction_timeout_us;
+    uint64_t idle_transaction_timeout_us, client_idle_timeout_us;
     const char *reset_query, *check_query; /* "" for none */
     bool reset_always, is_round_robin, fast_close;
     enum pool_mode mode;
@@ -60,16 +64,18 @@ struct pool_part {
     struct list clients;                     /* session's: all clients of this part */
     struct timer retry_timer, reserve_timer;
     int next_host;
-    size_t promised; /* idle servers that are about to go to another worker */
-    void *context;   /* session's, freed by server_events.part_free; while there is one, new servers are asked
-                        for their baseline */
+    int asked_worker; /* who was asked last to make room (evict) */
+    size_t promised;  /* idle servers that are about to go to another worker */
+    void *context; /* session's, freed by server_events.part_free; while there is one, new servers are asked
+                      for their baseline */
     struct counters counters;
     struct ledger ledger;
     /* For the other parts: */
     _Atomic uint64_t oldest_wait_us; /* clock of the oldest waiter's arrival; 0: nobody waits */
     _Atomic int idle_count;
     _Atomic int server_count;
-    _Atomic bool has_asked; /* a request for somebody's idle server is on its way */
+    _Atomic bool has_asked;      /* a request for somebody's idle server is on its way */
+    _Atomic bool has_asked_room; /* one to close an idle server of another pool is */
 };
 
 /* What a client is told after its login: the servers' ParameterStatus messages. Immutable, counted. */

@@ -13,6 +13,7 @@ class Tap:
         self.upstream = port
         self.port = free_port()
         self.connections = 0
+        self.swallowed = 0  # taken and never answered
         self.sent = bytearray()  # all that went to the server, for looking at
         self.held = threading.Event()  # set once a request has set the trap
         self._trap = None
@@ -97,6 +98,7 @@ class Tap:
             if self.is_deaf:
                 with self._lock:
                     self._links.append((near, near, threading.Event()))
+                    self.swallowed += 1
                 continue
             try:
                 far = socket.create_connection(("127.0.0.1", self.upstream), 10)

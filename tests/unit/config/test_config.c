@@ -191,6 +191,41 @@ static void set_makes_a_new_snapshot(void **state)
     config_unref(d);
 }
 
+static void knows_whether_anybody_has_a_cache(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool has_cache, has_without_global; /* as it is; after SET cache = off */
+    } cases[] = {
+        {"[databases]\na =\nb =\n[users]\nu = pool_size=1\n", false, false},
+        {"[weir]\ncache = ttl\n", false, false}, /* of what? */
+        {"[users]\nu = cache=ttl\n", false, false},
+        {"[weir]\ncache = ttl\n[databases]\na =\n", true, false},
+        {"[weir]\ncache = ttl\n[databases]\na = cache=off\nb = cache=off\n", false, false},
+        {"[weir]\ncache = ttl\n[databases]\na = cache=off\nb =\n", true, false},
+        {"[databases]\na =\nb = cache=ttl\n", true, true},
+        {"[databases]\na = cache=off\n[users]\nt =\nu = cache=ttl\n", true, true},
+        {"[databases]\na = cache=ttl\n[users]\nu = cache=off\n", true, true}, /* others have one */
+        {"[databases]\n* = cache=ttl\n", true, true},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct error error = ERROR_INIT;
+        struct config *c = load(cases[i].text, NULL, NULL, &error);
+        assert_non_null(c);
+        assert_int_equal(config_has_cache(c), cases[i].has_cache);
+        bool is_found = false;
+        for (size_t j = 0; j < config_database_count(c); j++)
+            is_found |= config_strongest_cache_mode(c, config_database_at(c, j)) != CACHE_OFF;
+        assert_int_equal(is_found, cases[i].has_cache);
+        struct config *off = config_set(c, "cache", "off", &error);
+        assert_non_null(off);
+        assert_int_equal(config_has_cache(off), cases[i].has_without_global);
+        config_unref(off);
+        config_unref(c);
+    }
+}
+
 static void tells_whether_servers_still_fit(void **state)
 {
     (void)state;
@@ -224,6 +259,7 @@ int main(void)
         cmocka_unit_test(checks_that_values_fit_together),
         cmocka_unit_test(reload_keeps_what_needs_a_restart),
         cmocka_unit_test(set_makes_a_new_snapshot),
+        cmocka_unit_test(knows_whether_anybody_has_a_cache),
         cmocka_unit_test(tells_whether_servers_still_fit),
         cmocka_unit_test(finds_names_in_lists),
     };

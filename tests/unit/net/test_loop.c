@@ -185,6 +185,36 @@ static void one_may_free_what_it_is_in(void **state)
     pump_until(loop, fired == 10);
 }
 
+static void a_thousand_different_waits_have_few_queues(void **state)
+{
+    (void)state;
+    struct alarm *alarms = calloc(MANY, sizeof(*alarms));
+    for (uint64_t i = 0; i < MANY; i++) {
+        uint64_t wait = i * i * 15; /* up to 15 seconds */
+        start(&alarms[i], timer_step_us(wait), ring);
+    }
+    assert_in_range(loop_queue_count(loop), 2, 12);
+    for (int i = 0; i < MANY; i++)
+        timer_stop(&alarms[i].timer);
+    free(alarms);
+}
+
+static void waiting_in_steps_comes_to_the_whole_wait(void **state)
+{
+    (void)state;
+    for (uint64_t wait = 1; wait < 3600 * US_PER_SECOND; wait = wait * 3 / 2 + 7) {
+        uint64_t waited = 0;
+        int wakes = 0;
+        while (waited < wait) {
+            waited += timer_step_us(wait - waited);
+            wakes++;
+        }
+        assert_true(waited - wait < 10 * US_PER_MS);
+        assert_in_range(wakes, 1, 20);
+    }
+    assert_true(timer_step_us(UINT64_MAX) > UINT64_MAX / 4);
+}
+
 static void stop_the_loop(struct timer *timer)
 {
     (void)timer;
@@ -212,6 +242,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_may_stop_another_that_is_due, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_may_start_itself_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_may_free_what_it_is_in, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_thousand_different_waits_have_few_queues, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(waiting_in_steps_comes_to_the_whole_wait, set_up, tear_down),
         cmocka_unit_test_setup_teardown(runs_until_it_is_stopped, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
