@@ -13,16 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <event2/event.h>
 #include <hiredis/async.h>
+#include <hiredis/hiredis.h>
 
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
-#pragma GCC diagnostic ignored "-Wpedantic"
-#pragma GCC diagnostic ignored "-Wunused-function"
-#include <hiredis/adapters/libevent.h>
-#pragma GCC diagnostic pop
-
+#include "redis_events.h"
 #include "weir/cache/redis_target.h"
 #include "weir/net/loop.h"
 #include "weir/net/resolve.h"
@@ -174,7 +168,7 @@ static void use_context(struct store_redis *s, redisAsyncContext *context)
     context->data = s;
     s->context = context;
     s->state = CONNECTING;
-    if (redisLibeventAttach(context, loop_base(s->loop)) != REDIS_OK) {
+    if (!redis_events_attach(context, s->loop)) {
         fail(s, "no event for the connection");
         return;
     }

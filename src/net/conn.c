@@ -4,9 +4,9 @@
  *   readable ──► recv into the worker's buffer ──► on_data ──► rest kept in `in`     (edge-triggered)
  *   write    ──► sendmsg ──► rest kept in `out`, armed for writing ──► drained
  *
- * Invariants: the event is armed for exactly `wanted`; `in` and `out` hold memory only while they hold bytes;
- * on_closed is called at most once; an object with depth > 0 is on the stack of a callback and is freed when
- * that returns.
+ * Invariants: the socket is watched for exactly `armed`; `in` and `out` hold memory only while they hold
+ * bytes; on_closed is called at most once; an object with depth > 0 is on the stack of a callback and is
+ * freed when that returns.
  */
 #include "weir/net/conn.h"
 
@@ -15,16 +15,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <event2/event.h>
-#include <event2/event_struct.h>
-
 #include "weir/util/buf.h"
 #include "weir/util/clock.h"
 
 enum { LINGER_US = 5 * 1000 * 1000 };
 
 struct conn {
-    struct event event;
+    struct io io;
     struct worker *worker;
     const struct conn_handler *handler;
     void *owner;
@@ -34,52 +31,42 @@ struct conn {
     size_t input_limit;
     int fd;
     int write_error;
-    short armed;
+    uint8_t armed; /* IO_READ, IO_WRITE */
     uint8_t depth;
     bool is_reading : 1;
     bool is_connecting : 1;
     bool is_closed : 1; /* on_closed has been called */
     bool is_freed : 1;
     bool was_congested : 1;
+    bool is_unwatched : 1; /* the system has refused to watch it: it would hear of nothing */
 };
 
-static void ready(evutil_socket_t fd, short what, void *arg);
+static void ready(struct io *io, unsigned what);
 
 /*
- * Edge-triggered: the kernel tells of each arrival once, and need not look at the socket again to find that
- * it was read. So what a callback leaves in the socket has to be asked for again (see receive); arming anew
- * tells of what is there already.
+ * Watches for what the state asks for. Edge-triggered: what a callback leaves in the socket has to be asked
+ * for again (see receive); asking for something else tells of what is there already.
  */
-static void listen_for(struct conn *conn, short wanted)
-{
-    conn->armed = wanted;
-    short closed = wanted & EV_READ ? EV_CLOSED : 0;
-    event_assign(&conn->event, loop_base(worker_loop(conn->worker)), conn->fd,
-                 (short)(wanted | closed | EV_PERSIST | EV_ET), ready, conn);
-    event_add(&conn->event, NULL);
-}
-
-/* Makes the event what the state asks for. */
 static void arm(struct conn *conn)
 {
     bool is_full = conn->in.len >= conn->input_limit;
-    short wanted = 0;
+    unsigned wanted = 0;
     if (conn->is_closed)
         wanted = 0;
     else if (conn->write_error != 0) /* the end is told even to those who do not read */
-        wanted = EV_READ;
+        wanted = IO_READ;
     else if (conn->is_connecting)
-        wanted = EV_WRITE;
+        wanted = IO_WRITE;
     else
-        wanted = (short)((conn->is_reading && !is_full ? EV_READ : 0) |
-                         (conn_output_pending(conn) > 0 ? EV_WRITE : 0));
+        wanted = (conn->is_reading && !is_full ? IO_READ : 0u) |
+                 (conn_output_pending(conn) > 0 ? IO_WRITE : 0u);
     if (wanted == conn->armed)
         return;
-    if (conn->armed != 0)
-        event_del(&conn->event);
-    conn->armed = wanted;
-    if (wanted != 0)
-        listen_for(conn, wanted);
+    conn->armed = (uint8_t)wanted;
+    if (conn->is_closed)
+        io_stop(&conn->io);
+    else if (!io_watch(worker_loop(conn->worker), &conn->io, conn->fd, wanted | IO_EDGE, ready))
+        conn->is_unwatched = true;
 }
 
 static struct conn *make(struct worker *worker, int fd, const struct conn_handler *handler, void *owner)
@@ -98,9 +85,13 @@ static struct conn *make(struct worker *worker, int fd, const struct conn_handle
 struct conn *conn_new(struct worker *worker, int fd, const struct conn_handler *handler, void *owner)
 {
     struct conn *conn = make(worker, fd, handler, owner);
-    if (conn != NULL)
-        arm(conn);
-    return conn;
+    if (conn == NULL)
+        return NULL;
+    arm(conn);
+    if (!conn->is_unwatched)
+        return conn;
+    conn_free(conn);
+    return NULL;
 }
 
 struct conn *conn_connect(struct worker *worker, const struct address *to, const struct conn_handler *handler,
@@ -124,13 +115,16 @@ struct conn *conn_connect(struct worker *worker, const struct address *to, const
     }
     conn->is_connecting = true;
     arm(conn);
-    return conn;
+    if (!conn->is_unwatched)
+        return conn;
+    error_set_state(error, "53000", "the socket cannot be watched: %s", strerror(errno));
+    conn_free(conn);
+    return NULL;
 }
 
 static void destroy(struct conn *conn)
 {
-    if (conn->armed != 0 || conn->write_error != 0)
-        event_del(&conn->event);
+    io_stop(&conn->io);
     close(conn->fd);
     buf_free(&conn->in);
     buf_free(&conn->out);
@@ -207,7 +201,7 @@ static void receive(struct conn *conn, bool has_ended)
     ssize_t got = recv(conn->fd, scratch, room, 0);
     /* A short read has emptied the socket; after any other there may be more. */
     if (got == (ssize_t)room || (got > 0 && has_ended) || (got < 0 && errno == EINTR))
-        event_active(&conn->event, has_ended ? EV_READ | EV_CLOSED : EV_READ, 0);
+        io_again(&conn->io, has_ended ? IO_READ | IO_END : IO_READ);
     if (got > 0 && conn->in.len == 0) {
         deliver(conn, slice_make(scratch, (size_t)got), false);
     } else if (got > 0) {
@@ -229,10 +223,8 @@ static void fail_write(struct conn *conn, int error)
     conn->write_error = error;
     buf_free(&conn->out);
     conn->out_sent = 0;
-    if (conn->armed != 0)
-        event_del(&conn->event);
-    listen_for(conn, EV_READ);
-    event_active(&conn->event, EV_READ, 0);
+    arm(conn);
+    io_again(&conn->io, IO_READ);
 }
 
 static void flush(struct conn *conn)
@@ -240,7 +232,7 @@ static void flush(struct conn *conn)
     ssize_t sent = send(conn->fd, conn->out.data + conn->out_sent, conn_output_pending(conn), MSG_NOSIGNAL);
     if (sent < 0) {
         if (errno == EINTR)
-            event_active(&conn->event, EV_WRITE, 0);
+            io_again(&conn->io, IO_WRITE);
         else if (errno != EAGAIN)
             fail_write(conn, errno);
         return;
@@ -269,25 +261,24 @@ static void finish_connect(struct conn *conn)
         conn->handler->on_connected(conn->owner);
 }
 
-static void ready(evutil_socket_t fd, short what, void *arg)
+static void ready(struct io *io, unsigned what)
 {
-    (void)fd;
-    struct conn *conn = arg;
+    struct conn *conn = list_entry(io, struct conn, io);
     clock_tick();
     enter(conn);
-    if (what & EV_WRITE) {
+    if (what & IO_WRITE) {
         if (conn->is_connecting)
             finish_connect(conn);
         else if (conn_output_pending(conn) > 0)
             flush(conn);
     }
-    if (!conn->is_freed && !conn->is_closed && conn->armed & EV_READ && what & (EV_READ | EV_CLOSED))
-        receive(conn, what & EV_CLOSED);
+    if (!conn->is_freed && !conn->is_closed && conn->armed & IO_READ && what & (IO_READ | IO_END))
+        receive(conn, what & IO_END);
     if (!leave(conn))
         return;
     arm(conn);
     if (conn->write_error != 0 && !conn->is_closed) /* reads on to the end, which the socket may never show */
-        event_active(&conn->event, EV_READ, 0);
+        io_again(&conn->io, IO_READ);
 }
 
 static void keep(struct conn *conn, const struct iovec *parts, int count, size_t skip)
@@ -381,8 +372,7 @@ void conn_kick(struct conn *conn)
 
 void conn_detach(struct conn *conn)
 {
-    if (conn->armed != 0)
-        event_del(&conn->event);
+    io_stop(&conn->io);
     conn->armed = 0;
     conn->worker = NULL;
 }
@@ -392,7 +382,7 @@ void conn_attach(struct conn *conn, struct worker *worker)
     conn->worker = worker;
     arm(conn);
     if (conn->write_error != 0 && !conn->is_closed)
-        event_active(&conn->event, EV_READ, 0);
+        io_again(&conn->io, IO_READ);
 }
 
 void conn_set_handler(struct conn *conn, const struct conn_handler *handler, void *owner)
@@ -403,7 +393,7 @@ void conn_set_handler(struct conn *conn, const struct conn_handler *handler, voi
 
 bool conn_has_news(const struct conn *conn)
 {
-    if (conn->in.len > 0 || conn->is_closed || conn->write_error != 0)
+    if (conn->in.len > 0 || conn->is_closed || conn->write_error != 0 || conn->is_unwatched)
         return true;
     struct pollfd p = {.fd = conn->fd, .events = POLLIN | POLLRDHUP};
     return poll(&p, 1, 0) != 0;

@@ -11,8 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <event2/event.h>
-
 #include "weir/util/clock.h"
 #include "weir/util/log.h"
 
@@ -25,7 +23,7 @@ struct listener {
     int fd;
     struct address address;
     struct loop *loop;
-    struct event *event;
+    struct io io;
     struct timer timer;
     listener_fn fn;
     void *context;
@@ -108,7 +106,7 @@ fail:
 static void resume(struct timer *timer)
 {
     struct listener *listener = list_entry(timer, struct listener, timer);
-    event_add(listener->event, NULL);
+    listener_start(listener, listener->loop, listener->fn, listener->context);
 }
 
 static void pause_for_descriptors(struct listener *listener, int error)
@@ -118,17 +116,17 @@ static void pause_for_descriptors(struct listener *listener, int error)
     if (log_gate_pass(&gate, 1, &dropped))
         log_warning("accept: %s; pausing for %d ms (raise the limit of open files, or lower max_client_conn)",
                     strerror(error), PAUSE_US / 1000);
-    event_del(listener->event);
+    io_stop(&listener->io);
     timer_start(listener->loop, &listener->timer, PAUSE_US, resume);
 }
 
-static void acceptable(evutil_socket_t fd, short what, void *arg)
+static void acceptable(struct io *io, unsigned what)
 {
     (void)what;
-    struct listener *listener = arg;
+    struct listener *listener = list_entry(io, struct listener, io);
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         struct address peer = {.len = sizeof(peer.as)};
-        int client = accept4(fd, &peer.as.any, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int client = accept4(io->fd, &peer.as.any, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (client < 0) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
                 pause_for_descriptors(listener, errno);
@@ -145,18 +143,14 @@ void listener_start(struct listener *listener, struct loop *loop, listener_fn fn
     listener->loop = loop;
     listener->fn = fn;
     listener->context = context;
-    if (listener->event == NULL)
-        listener->event =
-            event_new(loop_base(loop), listener->fd, EV_READ | EV_PERSIST, acceptable, listener);
-    if (listener->event == NULL || event_add(listener->event, NULL) != 0)
-        log_error("cannot watch a listening socket: out of memory");
+    if (!io_watch(loop, &listener->io, listener->fd, IO_READ, acceptable))
+        log_error("cannot watch a listening socket: %s", strerror(errno));
 }
 
 void listener_pause(struct listener *listener)
 {
     timer_stop(&listener->timer);
-    if (listener->event != NULL)
-        event_del(listener->event);
+    io_stop(&listener->io);
 }
 
 void listener_free(struct listener *listener)
@@ -164,8 +158,7 @@ void listener_free(struct listener *listener)
     if (listener == NULL)
         return;
     timer_stop(&listener->timer);
-    if (listener->event != NULL)
-        event_free(listener->event);
+    io_stop(&listener->io);
     close(listener->fd);
     if (address_is_unix(&listener->address) && listener->address.as.un.sun_path[0] != '\0')
         unlink(listener->address.as.un.sun_path);

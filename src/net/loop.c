@@ -1,20 +1,30 @@
 /*
- * loop: the event base and the timer queues.
+ * loop: one epoll instance, the timer queues, and the event base of those who need one.
  *
- * A queue's libevent timer is armed for its first deadline. Stopping the first timer leaves it armed: it then
- * wakes once for nothing, which is cheaper than disarming for every query. Queues are few (one for each
- * configured timeout, and for timer_step_us), so finding one is a short walk; those of durations no longer
- * configured stay, empty, until the loop ends.
+ *   alone           epoll_wait ──► sockets ──► those to be told again ──► timers that are due ──┐
+ *                        ▲─────────────────────────────────────────────────────────────────────┘
+ *   with a base     libevent waits; our epoll descriptor and one libevent timer bring it here
+ *
+ * next_us is never later than the earliest deadline. Stopping a timer leaves it as it is: the loop then wakes
+ * once for nothing, which is cheaper than looking for the next deadline at every query. Queues are few (one
+ * for each configured timeout, and for timer_step_us), so finding one is a short walk; those of durations no
+ * longer configured stay, empty, until the loop ends.
  */
 #include "weir/net/loop.h"
 
+#include <limits.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #include <event2/event.h>
 
 #include "weir/util/clock.h"
 
-enum { STEP_US = 10 * 1000 };
+enum {
+    STEP_US = 10 * 1000,
+    BATCH = 256, /* events of one turn */
+};
 
 struct timer_queue {
     struct timer_queue *next;
@@ -22,31 +32,46 @@ struct timer_queue {
     uint64_t duration_us;
     timer_fn fn;
     struct list timers;
-    struct event *event;
-    bool is_armed;
 };
 
 struct loop {
-    struct event_base *base;
+    int epoll;
+    bool is_stopping;
     struct timer_queue *queues;
+    uint64_t next_us; /* UINT64_MAX: no timer is running */
+    struct list again;
+    int at, count; /* of `events`, while they are handled */
+    struct epoll_event events[BATCH];
+    struct event_base *base; /* NULL: the loop is alone */
+    struct event *readable;  /* of our epoll descriptor */
+    struct event *due;       /* at next_us */
 };
 
 struct loop *loop_new(void)
 {
     struct loop *loop = calloc(1, sizeof(*loop));
-    struct event_config *config = event_config_new();
-    if (loop != NULL && config != NULL) {
-        /* Not PRECISE_TIMER: it costs a timerfd_settime for every turn. */
-        event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
-        loop->base = event_base_new_with_config(config);
-    }
-    if (config != NULL)
-        event_config_free(config);
-    if (loop == NULL || loop->base == NULL) {
+    if (loop == NULL)
+        return NULL;
+    loop->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (loop->epoll < 0) {
         free(loop);
         return NULL;
     }
+    loop->next_us = UINT64_MAX;
+    list_init(&loop->again);
     return loop;
+}
+
+static void free_base(struct loop *loop)
+{
+    if (loop->readable != NULL)
+        event_free(loop->readable);
+    if (loop->due != NULL)
+        event_free(loop->due);
+    if (loop->base != NULL)
+        event_base_free(loop->base);
+    loop->base = NULL;
+    loop->readable = loop->due = NULL;
 }
 
 void loop_free(struct loop *loop)
@@ -56,64 +81,138 @@ void loop_free(struct loop *loop)
     while (loop->queues != NULL) {
         struct timer_queue *queue = loop->queues;
         loop->queues = queue->next;
-        event_free(queue->event);
         free(queue);
     }
-    event_base_free(loop->base);
+    free_base(loop);
+    close(loop->epoll);
     free(loop);
 }
 
-void loop_run(struct loop *loop)
+/* ---- sockets ---- */
+
+static uint32_t asked(unsigned what)
 {
-    event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
+    return (what & IO_READ ? (uint32_t)EPOLLIN | EPOLLRDHUP : 0) | (what & IO_WRITE ? EPOLLOUT : 0) |
+           (what & IO_EDGE ? EPOLLET : 0);
 }
 
-void loop_stop(struct loop *loop)
+bool io_watch(struct loop *loop, struct io *io, int fd, unsigned what, io_fn fn)
 {
-    event_base_loopbreak(loop->base);
+    struct epoll_event event = {.events = asked(what), .data.ptr = io};
+    bool is_known = io->loop != NULL;
+    if (epoll_ctl(loop->epoll, is_known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0)
+        return false;
+    io->loop = loop;
+    io->fn = fn;
+    io->fd = fd;
+    io->what = (uint8_t)what;
+    return true;
 }
 
-struct event_base *loop_base(struct loop *loop)
+void io_stop(struct io *io)
 {
-    return loop->base;
-}
-
-size_t loop_queue_count(const struct loop *loop)
-{
-    size_t count = 0;
-    for (const struct timer_queue *queue = loop->queues; queue != NULL; queue = queue->next)
-        count++;
-    return count;
-}
-
-static void arm(struct timer_queue *queue, uint64_t now)
-{
-    struct list_node *first = list_first(&queue->timers);
-    queue->is_armed = first != NULL;
-    if (first == NULL)
+    struct loop *loop = io->loop;
+    if (loop == NULL)
         return;
-    uint64_t deadline = list_entry(first, struct timer, node)->deadline_us;
-    uint64_t wait = deadline > now ? deadline - now : 0;
-    struct timeval tv = {(time_t)(wait / US_PER_SECOND), (suseconds_t)(wait % US_PER_SECOND)};
-    event_add(queue->event, &tv);
+    epoll_ctl(loop->epoll, EPOLL_CTL_DEL, io->fd, NULL);
+    if (io->again != 0)
+        list_remove(&loop->again, &io->node);
+    for (int i = loop->at + 1; i < loop->count; i++)
+        if (loop->events[i].data.ptr == io)
+            loop->events[i].data.ptr = NULL;
+    io->loop = NULL;
+    io->again = 0;
 }
 
-static void fire(evutil_socket_t fd, short what, void *arg)
+void io_again(struct io *io, unsigned what)
 {
-    (void)fd, (void)what;
-    struct timer_queue *queue = arg;
-    uint64_t now = clock_tick();
-    for (;;) {
-        struct list_node *first = list_first(&queue->timers);
-        if (first == NULL)
-            break;
+    if (io->loop == NULL)
+        return;
+    if (io->again == 0)
+        list_push_back(&io->loop->again, &io->node);
+    io->again |= (uint8_t)what;
+    if (io->loop->base != NULL)
+        event_active(io->loop->readable, EV_READ, 0);
+}
+
+static unsigned told(const struct io *io, uint32_t events)
+{
+    unsigned what = (events & EPOLLIN ? IO_READ : 0) | (events & EPOLLOUT ? IO_WRITE : 0);
+    if (events & (EPOLLERR | EPOLLHUP)) /* whoever reads or writes is to find out */
+        what |= IO_READ | IO_WRITE;
+    what &= io->what;
+    return events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP) ? what | IO_END : what;
+}
+
+/* What was asked for while these are told waits for the next turn. */
+static void tell_again(struct loop *loop)
+{
+    for (size_t left = loop->again.count; left > 0 && !list_is_empty(&loop->again); left--) {
+        struct io *io = list_entry(list_pop_front(&loop->again), struct io, node);
+        unsigned what = io->again;
+        io->again = 0;
+        io->fn(io, what);
+    }
+}
+
+static void wait_and_tell(struct loop *loop, int timeout_ms)
+{
+    int count = epoll_wait(loop->epoll, loop->events, BATCH, timeout_ms);
+    clock_tick();
+    loop->count = count > 0 ? count : 0;
+    for (loop->at = 0; loop->at < loop->count; loop->at++) {
+        struct io *io = loop->events[loop->at].data.ptr;
+        if (io != NULL)
+            io->fn(io, told(io, loop->events[loop->at].events));
+    }
+    loop->at = loop->count = 0;
+    tell_again(loop);
+}
+
+/* ---- timers ---- */
+
+static void arm_base(struct loop *loop)
+{
+    if (loop->base == NULL || loop->next_us == UINT64_MAX)
+        return;
+    uint64_t now = clock_now_us();
+    uint64_t wait = loop->next_us > now ? loop->next_us - now : 0;
+    struct timeval tv = {(time_t)(wait / US_PER_SECOND), (suseconds_t)(wait % US_PER_SECOND)};
+    event_add(loop->due, &tv);
+}
+
+static void expect(struct loop *loop, uint64_t deadline_us)
+{
+    if (deadline_us >= loop->next_us)
+        return;
+    loop->next_us = deadline_us;
+    arm_base(loop);
+}
+
+static void fire_queue(struct timer_queue *queue, uint64_t now)
+{
+    struct list_node *first;
+    while ((first = list_first(&queue->timers)) != NULL) {
         struct timer *timer = list_entry(first, struct timer, node);
-        if (timer->deadline_us > now)
-            break;
+        if (timer->deadline_us > now) {
+            expect(queue->loop, timer->deadline_us);
+            return;
+        }
         timer_stop(timer);
         queue->fn(timer);
     }
-    arm(queue, clock_now_us());
+}
+
+static void fire_due(struct loop *loop)
+{
+    uint64_t now = clock_tick();
+    if (now < loop->next_us) {
+        arm_base(loop);
+        return;
+    }
+    loop->next_us = UINT64_MAX;
+    for (struct timer_queue *queue = loop->queues; queue != NULL; queue = queue->next)
+        fire_queue(queue, now);
 }
 
 static struct timer_queue *queue_for(struct loop *loop, uint64_t duration_us, timer_fn fn)
@@ -126,11 +225,6 @@ static struct timer_queue *queue_for(struct loop *loop, uint64_t duration_us, ti
         return NULL;
     *queue = (struct timer_queue){.next = loop->queues, .loop = loop, .duration_us = duration_us, .fn = fn};
     list_init(&queue->timers);
-    queue->event = event_new(loop->base, -1, 0, fire, queue);
-    if (queue->event == NULL) {
-        free(queue);
-        return NULL;
-    }
     loop->queues = queue;
     return queue;
 }
@@ -141,12 +235,10 @@ void timer_start(struct loop *loop, struct timer *timer, uint64_t duration_us, t
     struct timer_queue *queue = queue_for(loop, duration_us > 0 ? duration_us : 1, fn);
     if (queue == NULL)
         return; /* out of memory: the timeout is lost, the client is not */
-    uint64_t now = clock_now_us();
-    timer->deadline_us = now + queue->duration_us;
+    timer->deadline_us = clock_now_us() + queue->duration_us;
     timer->queue = queue;
     list_push_back(&queue->timers, &timer->node);
-    if (!queue->is_armed)
-        arm(queue, now);
+    expect(loop, timer->deadline_us);
 }
 
 uint64_t timer_step_us(uint64_t wait_us)
@@ -163,4 +255,99 @@ void timer_stop(struct timer *timer)
         return;
     list_remove(&timer->queue->timers, &timer->node);
     timer->queue = NULL;
+}
+
+size_t loop_queue_count(const struct loop *loop)
+{
+    size_t count = 0;
+    for (const struct timer_queue *queue = loop->queues; queue != NULL; queue = queue->next)
+        count++;
+    return count;
+}
+
+/* ---- turning ---- */
+
+/* Rounded up: a timer may be late by the rest of a millisecond, never early. */
+static int patience_ms(const struct loop *loop)
+{
+    if (!list_is_empty(&loop->again))
+        return 0;
+    if (loop->next_us == UINT64_MAX)
+        return -1;
+    uint64_t now = clock_now_us();
+    uint64_t wait = loop->next_us > now ? (loop->next_us - now + US_PER_MS - 1) / US_PER_MS : 0;
+    return wait < INT_MAX ? (int)wait : INT_MAX;
+}
+
+static void turn(struct loop *loop, int timeout_ms)
+{
+    wait_and_tell(loop, timeout_ms);
+    if (loop->next_us != UINT64_MAX)
+        fire_due(loop);
+}
+
+void loop_turn(struct loop *loop)
+{
+    if (loop->base != NULL)
+        event_base_loop(loop->base, EVLOOP_NONBLOCK);
+    else
+        turn(loop, 0);
+}
+
+void loop_run(struct loop *loop)
+{
+    while (!loop->is_stopping) {
+        if (loop->base != NULL)
+            event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
+        else
+            turn(loop, patience_ms(loop));
+    }
+    loop->is_stopping = false;
+}
+
+void loop_stop(struct loop *loop)
+{
+    loop->is_stopping = true;
+    if (loop->base != NULL)
+        event_base_loopbreak(loop->base);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct loop *loop = arg;
+    wait_and_tell(loop, 0);
+    if (!list_is_empty(&loop->again))
+        event_active(loop->readable, EV_READ, 0);
+}
+
+static void on_due(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    fire_due(arg);
+}
+
+struct event_base *loop_base(struct loop *loop)
+{
+    if (loop->base != NULL)
+        return loop->base;
+    struct event_config *config = event_config_new();
+    if (config == NULL)
+        return NULL;
+    /* Not PRECISE_TIMER: it costs a timerfd_settime for every turn. */
+    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+    loop->base = event_base_new_with_config(config);
+    event_config_free(config);
+    if (loop->base == NULL)
+        return NULL;
+    loop->readable = event_new(loop->base, loop->epoll, EV_READ | EV_PERSIST, on_readable, loop);
+    loop->due = evtimer_new(loop->base, on_due, loop);
+    if (loop->readable == NULL || loop->due == NULL || event_add(loop->readable, NULL) != 0) {
+        free_base(loop);
+        return NULL;
+    }
+    if (!list_is_empty(&loop->again))
+        event_active(loop->readable, EV_READ, 0);
+    arm_base(loop);
+    return loop->base;
 }

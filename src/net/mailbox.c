@@ -8,16 +8,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <event2/event.h>
-
-#include "weir/util/clock.h"
-
 struct mailbox {
     pthread_mutex_t mutex;
     struct mail *first;
     struct mail **last;
     int fd;
-    struct event *event;
+    struct io io;
 };
 
 bool mailbox_drain(struct mailbox *mailbox)
@@ -36,14 +32,13 @@ bool mailbox_drain(struct mailbox *mailbox)
     return had_mail;
 }
 
-static void wake(evutil_socket_t fd, short what, void *arg)
+static void wake(struct io *io, unsigned what)
 {
     (void)what;
     uint64_t count;
-    ssize_t ignored = read(fd, &count, sizeof(count));
+    ssize_t ignored = read(io->fd, &count, sizeof(count));
     (void)ignored;
-    clock_tick();
-    mailbox_drain(arg);
+    mailbox_drain(list_entry(io, struct mailbox, io));
 }
 
 struct mailbox *mailbox_new(struct loop *loop)
@@ -54,9 +49,7 @@ struct mailbox *mailbox_new(struct loop *loop)
     pthread_mutex_init(&mailbox->mutex, NULL);
     mailbox->last = &mailbox->first;
     mailbox->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (mailbox->fd >= 0)
-        mailbox->event = event_new(loop_base(loop), mailbox->fd, EV_READ | EV_PERSIST, wake, mailbox);
-    if (mailbox->event == NULL || event_add(mailbox->event, NULL) != 0) {
+    if (mailbox->fd < 0 || !io_watch(loop, &mailbox->io, mailbox->fd, IO_READ, wake)) {
         mailbox_free(mailbox);
         return NULL;
     }
@@ -69,8 +62,7 @@ void mailbox_free(struct mailbox *mailbox)
         return;
     while (mailbox_drain(mailbox))
         ;
-    if (mailbox->event != NULL)
-        event_free(mailbox->event);
+    io_stop(&mailbox->io);
     if (mailbox->fd >= 0)
         close(mailbox->fd);
     pthread_mutex_destroy(&mailbox->mutex);

@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-#include <event2/event.h>
-
 #include "weir/cache/cache.h"
 #include "weir/cache/database.h"
 #include "weir/control/catalog.h"
@@ -83,9 +81,9 @@ static int set_up(void **state)
 static void run_mails(struct world *w)
 {
     for (int round = 0; round < 3; round++) {
-        event_base_loop(loop_base(worker_loop(w->control)), EVLOOP_NONBLOCK);
+        loop_turn(worker_loop(w->control));
         for (int i = 0; i < 2; i++)
-            event_base_loop(loop_base(worker_loop(w->threads[i])), EVLOOP_NONBLOCK);
+            loop_turn(worker_loop(w->threads[i]));
     }
 }
 

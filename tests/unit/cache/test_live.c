@@ -8,7 +8,6 @@
 
 #include <sys/socket.h>
 
-#include <event2/event.h>
 #include <libpq-fe.h>
 
 #include "../support/live.h"
@@ -43,8 +42,8 @@ static PGconn *connect_server(void)
 
 static void run_loops(void)
 {
-    event_base_loop(loop_base(worker_loop(world.control)), EVLOOP_NONBLOCK);
-    event_base_loop(loop_base(worker_loop(world.thread)), EVLOOP_NONBLOCK);
+    loop_turn(worker_loop(world.control));
+    loop_turn(worker_loop(world.thread));
     usleep(500);
 }
 

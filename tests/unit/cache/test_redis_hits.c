@@ -5,8 +5,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <event2/event.h>
-
 #include "../support/live.h"
 #include "weir/cache/cache.h"
 #include "weir/cache/database.h"
@@ -63,7 +61,7 @@ static void run_for(struct world *w, uint64_t us)
 {
     uint64_t end = clock_now_us() + us;
     while (clock_now_us() < end) {
-        event_base_loop(loop_base(worker_loop(w->thread)), EVLOOP_NONBLOCK);
+        loop_turn(worker_loop(w->thread));
         usleep(200);
     }
 }

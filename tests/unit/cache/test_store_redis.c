@@ -6,8 +6,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <event2/event.h>
-
 #include "../support/live.h"
 #include "weir/cache/key.h"
 #include "weir/cache/redis_target.h"
@@ -170,7 +168,7 @@ static void run_for(struct link *l, uint64_t us)
 {
     uint64_t end = clock_now_us() + us;
     while (clock_now_us() < end) {
-        event_base_loop(loop_base(worker_loop(l->worker)), EVLOOP_NONBLOCK);
+        loop_turn(worker_loop(l->worker));
         usleep(200);
     }
 }
@@ -269,7 +267,7 @@ static void test_c21_a_hung_redis_costs_the_time_limit_and_then_nothing(void **s
         asked++;
         uint64_t before = clock_now_us();
         while (got[i].times == 0)
-            event_base_loop(loop_base(worker_loop(l.worker)), EVLOOP_ONCE);
+            loop_turn(worker_loop(l.worker));
         assert_true(clock_now_us() - before < 200000);
         assert_int_equal(got[i].answer, REDIS_LATE);
     }

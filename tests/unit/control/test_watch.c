@@ -5,7 +5,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <event2/event.h>
 #include <libpq-fe.h>
 
 #include "../support/live.h"
@@ -79,7 +78,7 @@ static bool run_until(struct loop *loop, const int *value, int wanted, int secon
 {
     uint64_t end = clock_now_us() + (uint64_t)seconds * US_PER_SECOND;
     while (*value < wanted && clock_now_us() < end) {
-        event_base_loop(loop_base(loop), EVLOOP_NONBLOCK);
+        loop_turn(loop);
         usleep(1000);
     }
     return *value >= wanted;

@@ -4,8 +4,6 @@
 
 #include <unistd.h>
 
-#include <event2/event.h>
-
 #include "weir/net/loop.h"
 #include "weir/util/clock.h"
 
@@ -13,7 +11,7 @@
     do {                                                                                                     \
         uint64_t give_up_us = clock_now_us() + 10 * US_PER_SECOND;                                           \
         while (!(condition) && clock_now_us() < give_up_us) {                                                \
-            event_base_loop(loop_base(loop), EVLOOP_NONBLOCK);                                               \
+            loop_turn(loop);                                                                                 \
             usleep(100);                                                                                     \
         }                                                                                                    \
         assert_true(condition);                                                                              \
@@ -23,7 +21,7 @@
 static inline void pump_rounds(struct loop *loop)
 {
     for (int i = 0; i < 20; i++) {
-        event_base_loop(loop_base(loop), EVLOOP_NONBLOCK);
+        loop_turn(loop);
         usleep(200);
     }
 }

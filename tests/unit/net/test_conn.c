@@ -234,7 +234,7 @@ static void output_is_kept_in_order_and_its_ebb_is_told(void **state)
     size_t got = 0;
     while (f.drained == 0) {
         got = swallow(f.peer, got);
-        event_base_loop(loop_base(loop()), EVLOOP_NONBLOCK);
+        loop_turn(loop());
     }
     assert_true(conn_output_pending(f.conn) <= CONN_OUTPUT_LOW);
     pump_until(loop(), (got = swallow(f.peer, got)) == TOTAL);
