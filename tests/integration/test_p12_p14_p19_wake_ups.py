@@ -140,17 +140,20 @@ def test_p09_every_client_is_told_its_own_startup_settings(start, workers):
             assert client.value("SHOW TimeZone") == told["TimeZone"]
 
 
-def test_p10_a_cancel_does_not_reach_the_next_query_of_its_own_client(start):
+def test_p10_a_cancel_does_not_reach_the_next_query_of_its_own_client(start, database):
     pooler = start(default_pool_size=1)
-    client = pooler.wire()
+    client, watcher = pooler.wire(), database.connect()
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'" \
+        f" AND datname = '{database.name}'"
     for _ in range(40):
         client.send(query("SELECT pg_sleep(5)"))
-        time.sleep(0.01)
+        until("it runs", lambda: watcher.execute(sleeping).fetchone() == (1,))
         with pooler.bare_wire() as messenger:
             messenger.send(wire.cancel_request(*client.key))
             assert client.ready().errors[0]["C"] == "57014"
             for turn in range(5):
                 assert client.value(f"SELECT {turn}") == str(turn)
+    watcher.close()
 
 
 def test_p10_the_query_of_a_client_that_left_at_once_is_cancelled_all_the_same(start, postgres):
