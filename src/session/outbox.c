@@ -8,15 +8,8 @@ static void begin(struct outbox *outbox, struct conn *to)
     outbox->to = to;
 }
 
-void outbox_pass(struct outbox *outbox, struct conn *to, const uint8_t *data, size_t len)
+void outbox_pass_anew(struct outbox *outbox, struct conn *to, const uint8_t *data, size_t len)
 {
-    if (outbox->to == to && outbox->count > 0) {
-        const uint8_t *last = outbox->pieces[outbox->count - 1].data;
-        if (last != NULL && last + outbox->pieces[outbox->count - 1].len == data) {
-            outbox->pieces[outbox->count - 1].len += len;
-            return;
-        }
-    }
     begin(outbox, to);
     outbox->pieces[outbox->count].data = data;
     outbox->pieces[outbox->count].len = len;

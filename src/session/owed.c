@@ -6,22 +6,24 @@
 #include "weir/sql/classify.h"
 #include "weir/track/statements.h"
 
-static void release(struct owed *entry)
+void owed_release(struct owed *entry)
 {
     if (entry->statement != NULL)
         statement_unref(entry->statement);
     if (entry->class != NULL)
         sql_class_unref(entry->class);
-    if (entry->name != NULL)
-        free(entry->name);
+    free(entry->name);
 }
 
-static bool grow(struct owed_queue *queue)
+bool owed_grow(struct owed_queue *queue, const struct owed *entry)
 {
     uint32_t capacity = queue->capacity == 0 ? 8 : queue->capacity * 2;
     struct owed *entries = malloc(capacity * sizeof(*entries));
-    if (entries == NULL)
+    if (entries == NULL) {
+        struct owed copy = *entry;
+        owed_release(&copy);
         return false;
+    }
     for (uint32_t i = 0; i < queue->count; i++)
         entries[i] = *owed_at(queue, i);
     free(queue->entries);
@@ -29,27 +31,9 @@ static bool grow(struct owed_queue *queue)
     return true;
 }
 
-bool owed_push(struct owed_queue *queue, const struct owed *entry)
-{
-    if (queue->count == queue->capacity && !grow(queue)) {
-        struct owed copy = *entry;
-        release(&copy);
-        return false;
-    }
-    queue->entries[(queue->first + queue->count++) & (queue->capacity - 1)] = *entry;
-    return true;
-}
-
-void owed_pop(struct owed_queue *queue)
-{
-    release(owed_at(queue, 0));
-    queue->first = (queue->first + 1) & (queue->capacity - 1);
-    queue->count--;
-}
-
 void owed_remove(struct owed_queue *queue, uint32_t index)
 {
-    release(owed_at(queue, index));
+    owed_release(owed_at(queue, index));
     for (uint32_t i = index; i + 1 < queue->count; i++)
         *owed_at(queue, i) = *owed_at(queue, i + 1);
     queue->count--;

@@ -437,6 +437,44 @@ static void violate(struct lease *lease, uint8_t type)
         client_fail(client, "08P01", text);
 }
 
+/* Rows of a query, which change nothing. */
+static inline bool is_row(const struct owed *front, uint8_t type)
+{
+    return type == MSG_DATA_ROW || (type == MSG_ROW_DESCRIPTION && front->kind == OWED_QUERY);
+}
+
+/* Words that take their entry off and do nothing else. */
+static inline bool is_plain_end(const struct owed *front, uint8_t type)
+{
+    return (type == MSG_PARSE_COMPLETE && front->kind == OWED_PARSE) ||
+           (type == MSG_BIND_COMPLETE && front->kind == OWED_BIND) ||
+           (type == MSG_ROW_DESCRIPTION && front->kind == OWED_DESCRIBE);
+}
+
+static inline void give_synths(struct lease *lease)
+{
+    const struct owed *front = owed_front(&lease->owed);
+    if (front != NULL && front->flags & OWED_SYNTH)
+        lease_give_synths(lease);
+}
+
+/* What most answers are made of, if it is the client's own and there in full: passed on at once. */
+static inline bool pass_plain(struct lease *lease, const struct frame *frame, const uint8_t *data)
+{
+    const struct owed *front = owed_front(&lease->owed);
+    if (front == NULL || front->flags != 0 || lease->client == NULL)
+        return false;
+    bool is_end = is_plain_end(front, frame->type);
+    if (!is_end && !is_row(front, frame->type))
+        return false;
+    outbox_pass(lease->session->outbox, lease->client->conn, data, frame->total);
+    if (is_end) {
+        owed_pop(&lease->owed);
+        give_synths(lease);
+    }
+    return true;
+}
+
 /* One step; false when the rest has to wait for more bytes, or the lease has ended. */
 static bool step(struct lease *lease, struct slice data, size_t *used)
 {
@@ -446,6 +484,10 @@ static bool step(struct lease *lease, struct slice data, size_t *used)
     enum frame_result result = frame_next(rest, &frame);
     if (result == FRAME_INCOMPLETE)
         return false;
+    if (result == FRAME_COMPLETE && pass_plain(lease, &frame, rest.data)) {
+        *used += frame.total;
+        return true;
+    }
     if (result == FRAME_BAD) {
         violate(lease, rest.data[0]);
         return false;
@@ -457,13 +499,6 @@ static bool step(struct lease *lease, struct slice data, size_t *used)
     size_t here = result == FRAME_COMPLETE ? frame.total : rest.len;
     const struct owed *front = owed_front(&lease->owed);
     bool is_filled = front != NULL && front->flags & OWED_FILL && frame.type != MSG_READY;
-    if (result == FRAME_COMPLETE && frame.type == MSG_DATA_ROW && front != NULL && front->flags == 0 &&
-        client != NULL) {
-        /* What most of a long answer is made of changes nothing: on to the next header. */
-        outbox_pass(lease->session->outbox, client->conn, rest.data, here);
-        *used += here;
-        return true;
-    }
     enum relay_act act = act_on(lease, &frame, slice_make(rest.data, here));
     if (act == RELAY_HOLD)
         return false;
@@ -482,9 +517,7 @@ static bool step(struct lease *lease, struct slice data, size_t *used)
     lease->skip_is_filled = is_filled;
     lease->skip_is_dropped = act != RELAY_PASS;
     *used += here;
-    front = owed_front(&lease->owed);
-    if (front != NULL && front->flags & OWED_SYNTH)
-        lease_give_synths(lease);
+    give_synths(lease);
     return true;
 }
 

@@ -23,8 +23,20 @@ struct outbox {
     } pieces[OUTBOX_PIECES];
 };
 
+/* A range of the input that continues none: use outbox_pass. */
+void outbox_pass_anew(struct outbox *outbox, struct conn *to, const uint8_t *data, size_t len);
+
 /* The input that is passed on; it must stay until the flush. */
-void outbox_pass(struct outbox *outbox, struct conn *to, const uint8_t *data, size_t len);
+static inline void outbox_pass(struct outbox *outbox, struct conn *to, const uint8_t *data, size_t len)
+{
+    int last = outbox->count - 1;
+    if (outbox->to == to && last >= 0 && outbox->pieces[last].data != NULL &&
+        outbox->pieces[last].data + outbox->pieces[last].len == data)
+        outbox->pieces[last].len += len;
+    else
+        outbox_pass_anew(outbox, to, data, len);
+}
+
 /* For bytes of Weir's own: append to the returned buf, then outbox_made. */
 struct buf *outbox_make(struct outbox *outbox, struct conn *to);
 void outbox_made(struct outbox *outbox);

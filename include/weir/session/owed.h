@@ -53,9 +53,13 @@ struct owed_queue {
 
 /* A copy goes to the back; ownership of what it refers to goes with it, also on failure (memory), which is
  * false. */
-bool owed_push(struct owed_queue *queue, const struct owed *entry);
+static inline bool owed_push(struct owed_queue *queue, const struct owed *entry);
+/* Makes room for one more; false when memory is out, and then what `entry` refers to is dropped. */
+bool owed_grow(struct owed_queue *queue, const struct owed *entry);
 /* Drops the first, and what it refers to. */
-void owed_pop(struct owed_queue *queue);
+static inline void owed_pop(struct owed_queue *queue);
+/* Drops what an entry refers to. */
+void owed_release(struct owed *entry);
 /* Drops the entry at `index`. */
 void owed_remove(struct owed_queue *queue, uint32_t index);
 /* Drops all; the ring stays for the next use. */
@@ -77,6 +81,23 @@ static inline struct owed *owed_at(struct owed_queue *queue, uint32_t index)
 static inline struct owed *owed_front(struct owed_queue *queue)
 {
     return queue->count == 0 ? NULL : owed_at(queue, 0);
+}
+
+static inline bool owed_push(struct owed_queue *queue, const struct owed *entry)
+{
+    if (queue->count == queue->capacity && !owed_grow(queue, entry))
+        return false;
+    *owed_at(queue, queue->count++) = *entry;
+    return true;
+}
+
+static inline void owed_pop(struct owed_queue *queue)
+{
+    struct owed *front = owed_at(queue, 0);
+    if (front->statement != NULL || front->class != NULL || front->name != NULL)
+        owed_release(front);
+    queue->first = (queue->first + 1) & (queue->capacity - 1);
+    queue->count--;
 }
 
 /* Entries that a ReadyForQuery will answer. */
