@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "weir/session/begin.h"
 #include "weir/session/cached.h"
 #include "weir/session/route.h"
 #include "weir/wire/decode.h"
@@ -226,8 +227,8 @@ enum route_step route_on_parse(struct client *client, const struct frame *frame,
         step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
         goto done;
     }
-    if (transaction_is_held(&client->tx) && !route_flush_begin(lease)) {
-        step = ROUTE_ENDED;
+    if (transaction_is_held(&client->tx) && !begin_flush(lease)) {
+        step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
         goto done;
     }
     lease->is_batch_open = true;
@@ -277,9 +278,10 @@ static struct lease *extended_lease(struct client *client, const struct sql_clas
     *step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if (lease == NULL)
         return NULL;
-    *step = ROUTE_ENDED;
-    if (transaction_is_held(&client->tx) && !route_flush_begin(lease))
+    if (transaction_is_held(&client->tx) && !begin_flush(lease)) {
+        *step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
         return NULL;
+    }
     lease->is_batch_open = true;
     return lease;
 }
@@ -454,6 +456,6 @@ enum route_step route_on_sync(struct client *client, const struct frame *frame, 
     route_pass(client, whole);
     if (!lease_owe(lease, (struct owed){.kind = OWED_SYNC}))
         return ROUTE_ENDED;
-    lease->is_holding = lease->profile_owed > 0;
+    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed;
     return ROUTE_DONE;
 }

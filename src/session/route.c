@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "weir/pool/cancel.h"
+#include "weir/session/begin.h"
 #include "weir/session/cached.h"
 #include "weir/session/client.h"
 #include "weir/session/route.h"
@@ -130,17 +131,6 @@ static void answer_here(struct client *client, const struct sql_class *class,
         transaction_failed_while_held(&client->tx);
 }
 
-/* The held-back BEGIN goes in front, in the same write. */
-bool route_flush_begin(struct lease *lease)
-{
-    struct outbox *outbox = lease->session->outbox;
-    encode_query(outbox_make(outbox, lease->server->conn),
-                 slice_str(transaction_begin_text(&lease->client->tx)));
-    outbox_made(outbox);
-    transaction_flushed(&lease->client->tx);
-    return lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW | OWED_BEGIN});
-}
-
 /* `DEALLOCATE x` of a protocol statement: the server knows it by another name. True if it was sent. */
 static bool send_deallocate(struct lease *lease, struct sql_class *class, bool *is_sent)
 {
@@ -188,9 +178,8 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     if (lease == NULL)
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     bool is_sent;
-    if ((transaction_is_held(&client->tx) && !route_flush_begin(lease)) ||
-        !send_deallocate(lease, class, &is_sent))
-        return ROUTE_ENDED;
+    if ((transaction_is_held(&client->tx) && !begin_flush(lease)) || !send_deallocate(lease, class, &is_sent))
+        return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if (!cached_sending(lease, class))
         return ROUTE_ENDED;
     transaction_sending(&client->tx, class, false);
@@ -202,8 +191,15 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     client->stream_left = frame->total - whole.len;
     lease_forget_unnamed(lease->server); /* a simple query is the end of it */
     route_replace(&client->unnamed, NULL);
-    lease->is_holding = lease->profile_owed > 0;
+    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed;
     return ROUTE_DONE;
+}
+
+/* Is nothing to be answered before the message at hand? */
+static bool is_next_answer(const struct client *client)
+{
+    const struct lease *lease = client->lease;
+    return lease == NULL || (owed_is_empty(&lease->owed) && !lease->is_batch_open && !lease->is_skipping);
 }
 
 static enum route_step on_query(struct client *client, const struct frame *frame, struct slice whole)
@@ -223,7 +219,8 @@ static enum route_step on_query(struct client *client, const struct frame *frame
     struct sql_class *class = answer.class;
     if (route_is_refused_by_mode(client, class))
         return route_fail(client, "0A000", "transaction blocks not allowed in statement pooling mode");
-    struct transaction_decision decision = transaction_decide(&client->tx, class, client->may_defer);
+    struct transaction_decision decision =
+        transaction_decide(&client->tx, class, client->may_defer && is_next_answer(client));
     if (is_whole && (decision.move == TRANSACTION_ANSWER || decision.move == TRANSACTION_REFUSE)) {
         answer_here(client, class, &decision);
         return ROUTE_DONE;
@@ -247,8 +244,8 @@ static enum route_step on_function_call(struct client *client, const struct fram
     struct lease *lease = route_lease(client, true);
     if (lease == NULL)
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
-    if (transaction_is_held(&client->tx) && !route_flush_begin(lease))
-        return ROUTE_ENDED;
+    if (transaction_is_held(&client->tx) && !begin_flush(lease))
+        return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if (!lease->is_skipping) {
         if (!cached_sending(lease, NULL))
             return ROUTE_ENDED;
@@ -259,6 +256,7 @@ static enum route_step on_function_call(struct client *client, const struct fram
     }
     route_pass(client, whole);
     client->stream_left = frame->total - whole.len;
+    lease->is_holding = lease->is_begin_owed;
     return ROUTE_DONE;
 }
 
@@ -355,7 +353,7 @@ static bool has_to_wait(const struct client *client)
     if (lease == NULL)
         return false;
     /* A cancel still on its way is for what has ended, not for what would come next. */
-    return lease->is_holding || conn_is_congested(lease->server->conn) ||
+    return (lease->is_holding && client->stream_left == 0) || conn_is_congested(lease->server->conn) ||
            (owed_is_empty(&lease->owed) && cancel_is_pending(lease->server) && client->stream_left == 0);
 }
 

@@ -114,8 +114,8 @@ enum sql_flag {
     SQL_HOLD = 1 << 19,          /* WITH HOLD */
     SQL_CASCADE = 1 << 20,       /* TRUNCATE ... CASCADE */
     SQL_ANALYZE = 1 << 21,       /* EXPLAIN ANALYZE */
-    SQL_PLAIN_BEGIN =
-        1 << 22, /* BEGIN without options, or with READ COMMITTED, READ WRITE, NOT DEFERRABLE only */
+    SQL_PLAIN_BEGIN = 1 << 22, /* BEGIN without options, or with READ COMMITTED, NOT DEFERRABLE only: what no
+                                  server refuses (a standby does refuse READ WRITE) */
     SQL_ON_COMMIT_DROP = 1 << 23,      /* the temporary table goes when the transaction ends */
     SQL_ADVISORY_LOCK = 1 << 24,       /* a session-level advisory lock; see `advisory` */
     SQL_ADVISORY_UNLOCK = 1 << 25,     /* pg_advisory_unlock, _shared; see `advisory` */
@@ -135,11 +135,7 @@ enum sql_isolation {
 };
 
 /* What a plain BEGIN says although it needs not. */
-enum sql_begin_option {
-    SQL_BEGIN_READ_COMMITTED = 1,
-    SQL_BEGIN_READ_WRITE = 2,
-    SQL_BEGIN_NOT_DEFERRABLE = 4
-};
+enum sql_begin_option { SQL_BEGIN_READ_COMMITTED = 1, SQL_BEGIN_NOT_DEFERRABLE = 2 };
 
 struct sql_relation {
     const char *schema; /* NULL: found by search_path */
