@@ -203,6 +203,7 @@ static enum relay_act on_error(struct lease *lease, const struct frame *frame, s
     if (slice_equal_str(view.severity, "FATAL") || slice_equal_str(view.severity, "PANIC")) {
         lease->server->close_needed = true;
         lease->server->close_reason = "server conn crashed?";
+        lease->is_end_told = true;
         return RELAY_PASS;
     }
     if (front == NULL) /* nothing was asked: PostgreSQL has something to say on its own, and will close */
