@@ -327,6 +327,20 @@ void conn_write(struct conn *conn, const void *data, size_t len)
     conn_writev(conn, &part, 1);
 }
 
+void conn_fail(struct conn *conn, int error)
+{
+    if (!conn->is_closed && !conn->is_freed && conn->write_error == 0)
+        fail_write(conn, error);
+}
+
+void conn_write_buf(struct conn *conn, const struct buf *built)
+{
+    if (buf_failed(built))
+        conn_fail(conn, ENOMEM);
+    else
+        conn_write(conn, built->data, built->len);
+}
+
 size_t conn_output_pending(const struct conn *conn)
 {
     return conn->out.len - conn->out_sent;

@@ -6,6 +6,7 @@
  */
 #include "weir/session/cached.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -296,7 +297,10 @@ static void write_pieces(struct client *client, struct buf *front, struct slice 
         outbox_flush(outbox);
     const struct iovec parts[] = {
         {front->data, front->len}, {(void *)(uintptr_t)middle.data, middle.len}, {back->data, back->len}};
-    conn_writev(client->conn, parts, 3);
+    if (buf_failed(front) || buf_failed(back))
+        conn_fail(client->conn, ENOMEM);
+    else
+        conn_writev(client->conn, parts, 3);
     buf_free(front);
     buf_free(back);
 }

@@ -184,7 +184,7 @@ static bool parse_without_server(struct client *client, const struct parse_view 
         return false;
     struct buf out = BUF_INIT;
     encode_empty(&out, MSG_PARSE_COMPLETE);
-    client_write(client, buf_slice(&out));
+    client_write_buf(client, &out);
     buf_free(&out);
     return true;
 }
@@ -434,7 +434,7 @@ static enum route_step sync_here(struct client *client)
     struct buf out = BUF_INIT;
     client->is_skipping = false;
     encode_ready(&out, client_status(client));
-    client_write(client, buf_slice(&out));
+    client_write_buf(client, &out);
     buf_free(&out);
     return ROUTE_DONE;
 }

@@ -57,16 +57,14 @@ struct lease *route_lease(struct client *client, bool must_be_alone)
 
 /* The answer to the message at hand is an error of Weir's: to the end of a simple query, or of the batch up
  * to Sync. */
-static void answer_error(struct client *client, struct slice response, bool is_simple)
+static void answer_error(struct client *client, struct buf *response, bool is_simple)
 {
-    struct buf out = BUF_INIT;
-    buf_append_slice(&out, response);
     if (is_simple)
-        encode_ready(&out, client_status(client));
+        encode_ready(response, client_status(client));
     else
         client->is_skipping = true;
-    client_write(client, buf_slice(&out));
-    buf_free(&out);
+    client_write_buf(client, response);
+    buf_free(response);
 }
 
 static void answer_cancelled(struct client *client, bool is_simple)
@@ -76,8 +74,7 @@ static void answer_cancelled(struct client *client, bool is_simple)
     encode_error(&out, "ERROR", "57014", "canceling statement due to user request", NULL);
     if (transaction_is_held(&client->tx))
         transaction_failed_while_held(&client->tx);
-    answer_error(client, buf_slice(&out), is_simple);
-    buf_free(&out);
+    answer_error(client, &out, is_simple);
 }
 
 /* Has the message at hand been answered with an error already (settings refused, or cancelled while waiting)?
@@ -91,8 +88,7 @@ bool route_is_refused(struct client *client, bool is_simple)
     }
     if (lease == NULL || lease->refusal.len == 0)
         return false;
-    answer_error(client, buf_slice(&lease->refusal), is_simple);
-    buf_free(&lease->refusal);
+    answer_error(client, &lease->refusal, is_simple);
     lease_try_release(lease);
     return true;
 }
@@ -123,7 +119,7 @@ static void answer_here(struct client *client, const struct sql_class *class,
     else
         encode_error(&out, "ERROR", decision->sqlstate, decision->message, NULL);
     encode_ready(&out, (char)decision->status);
-    client_write(client, buf_slice(&out));
+    client_write_buf(client, &out);
     buf_free(&out);
     if (decision->move == TRANSACTION_ANSWER)
         transaction_answered(&client->tx, class);

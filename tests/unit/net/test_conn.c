@@ -530,11 +530,30 @@ static void moves_to_another_worker_with_its_bytes(void **state)
     worker_free(other);
 }
 
+static void what_could_not_be_built_is_not_written(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_fixture(&f);
+    struct buf built = BUF_INIT;
+    char text[8];
+    buf_append_str(&built, "half");
+    assert_false(buf_reserve(&built, SIZE_MAX / 2));
+    conn_write_buf(f.conn, &built);
+    assert_int_equal(f.closed, 0); /* not from inside a write */
+    pump_until(loop(), f.closed == 1);
+    assert_int_equal(f.close_error, ENOMEM);
+    assert_int_equal(read(f.peer, text, sizeof(text)), -1);
+    buf_free(&built);
+    close_fixture(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_not_taken_is_given_again_with_the_rest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(input_is_bounded_and_goes_on_when_there_is_room, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_could_not_be_built_is_not_written, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reading_can_be_switched_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(output_is_kept_in_order_and_its_ebb_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_end_is_told_once_with_its_reason, set_up, tear_down),
