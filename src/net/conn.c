@@ -165,9 +165,13 @@ static void end(struct conn *conn, int error)
 static void deliver(struct conn *conn, struct slice data, bool from_in)
 {
     enter(conn);
+    size_t limit = conn->input_limit;
+    conn->input_limit = CONN_INPUT_LIMIT;
     size_t used = conn->handler->on_data(conn->owner, data);
     if (!leave(conn))
         return;
+    if (used == 0 && conn->input_limit < limit) /* still the same message */
+        conn->input_limit = limit;
     if (from_in) {
         buf_consume(&conn->in, used);
         if (conn->in.len == 0)

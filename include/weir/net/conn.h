@@ -77,6 +77,7 @@ static inline bool conn_is_congested(const struct conn *conn)
 /* Off: bytes stay in the kernel, and so does the news of an end. */
 void conn_set_reading(struct conn *conn, bool on);
 bool conn_is_reading(const struct conn *conn);
+/* Until some of it has been taken: a wider limit is for one message. */
 void conn_set_input_limit(struct conn *conn, size_t limit);
 
 /* Offers the kept input to the handler again. Not from within on_data of the same connection (it does nothing
