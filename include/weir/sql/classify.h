@@ -4,10 +4,9 @@
  *
  * The answer is a struct sql_class: immutable, atomically counted, usable on any thread.
  * Whatever is not understood is said to be unknown, never guessed: see SQL_CLASS_UNKNOWN_CODE. Knows nothing
- * of catalogs: names are as written, views look like tables, triggers and
- * functions called as attributes (t.f) are not seen. Assumes
- * standard_conforming_strings = on. Costs 5 to 50 us; memo remembers the answers. Thread-safe (libpg_query
- * keeps its memory per thread).
+ * of catalogs: names are as written, views look like tables, triggers are not seen, functions called as
+ * attributes (t.f) look like columns. Assumes standard_conforming_strings = on. Costs 5 to 50 us; memo
+ * remembers the answers. Thread-safe (libpg_query keeps its memory per thread).
  */
 #ifndef WEIR_SQL_CLASSIFY_H
 #define WEIR_SQL_CLASSIFY_H
@@ -149,6 +148,10 @@ struct sql_function {
     bool is_builtin;
 };
 
+#define SQL_FIELDS_UNKNOWN UINT16_MAX
+/* As `fields` of a statement has it. */
+uint32_t sql_name_hash(const char *name);
+
 /* One change of one setting, as set_config would be told. */
 struct sql_setting {
     const char *name;  /* lower case: "timezone", "role", "session_authorization", "app.tenant" */
@@ -167,6 +170,8 @@ struct sql_statement {
     const struct sql_function *functions; /* and operators, as far as they are written */
     const struct sql_relation *types;     /* of casts, as written (pg_catalog.timestamptz for keywords) */
     const struct sql_setting *settings;
+    const uint32_t *fields; /* hashes of names behind a dot (t.f, (t).f), which may be calls of functions */
+    uint16_t n_fields;      /* SQL_FIELDS_UNKNOWN: more, or others, than are listed */
     uint16_t n_reads, n_writes, n_functions, n_types, n_settings;
     int16_t advisory;         /* locks taken minus locks given back, when every key is a constant ... */
     bool is_advisory_counted; /* ... and each call runs once; else the count is not known */
