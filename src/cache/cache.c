@@ -267,6 +267,17 @@ void cache_write_add(struct cache_write *write, struct cache_scope *scope, struc
         database_write_mark(&write->base);
 }
 
+bool cache_has_temporary_code(const struct cache_database *d)
+{
+    return atomic_load_explicit(&d->has_temporary_code, memory_order_acquire);
+}
+
+static bool names_anything(const struct sql_statement *s)
+{
+    return s->n_reads > 0 || s->n_functions > 0 || s->n_types > 0 || s->kind == SQL_KIND_MAINTENANCE ||
+           (s->flags & SQL_READS_UNKNOWN) != 0;
+}
+
 bool cache_may_run_code(struct cache_worker *w, const struct cache_database *d, struct cache_scope *scope,
                         struct sql_class *class)
 {
@@ -274,7 +285,7 @@ bool cache_may_run_code(struct cache_worker *w, const struct cache_database *d, 
         return false;
     bool names_something = false;
     for (uint32_t i = 0; i < class->n_statements; i++)
-        names_something |= class->statements[i].n_reads > 0 || class->statements[i].n_functions > 0;
+        names_something |= names_anything(&class->statements[i]);
     if (!names_something || scope == NULL)
         return names_something;
     const struct verdict *verdict = verdicts_get(w->verdicts, scope, class, SLICE_EMPTY);

@@ -109,6 +109,7 @@ static struct cache_database *database_new(struct databases *all, struct group *
     d->id = ++all->next_id;
     atomic_init(&d->version, 1);
     atomic_init(&d->has_code, true);
+    atomic_init(&d->has_temporary_code, true);
     list_init(&d->writes);
     list_init(&d->orphans);
     snprintf(d->reason, sizeof(d->reason), "no identity on this database has a cache");
@@ -196,6 +197,7 @@ static void forget_catalog(struct cache_database *d, const char *reason)
     catalog_unref(d->catalog);
     d->catalog = NULL;
     atomic_store(&d->has_code, true);
+    atomic_store(&d->has_temporary_code, true);
     atomic_fetch_add(&d->version, 1);
     atomic_store(&d->is_usable, false);
     set_reason(d, reason);
@@ -213,6 +215,7 @@ void database_learn(struct cache_database *d, struct catalog *catalog)
         catalog_unref(d->catalog);
         d->catalog = catalog_ref(catalog);
         atomic_store(&d->has_code, catalog_has_code(catalog));
+        atomic_store(&d->has_temporary_code, catalog_is_somewhere(catalog, CATALOG_CODE_TEMPORARY));
         atomic_fetch_add(&d->version, 1);
         database_change_epoch(d);
         if (list_is_empty(&d->writes))

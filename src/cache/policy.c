@@ -87,11 +87,11 @@ static enum cache_reason judge_type(const struct sql_statement *s, const struct 
 }
 
 /* Operators that IN, LIKE, CASE, USING and their like look for without naming them. */
+static const char *const implied[] = {"=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~"};
+
 static enum cache_reason judge_implied_operators(const struct catalog *catalog,
                                                  const struct search_path *path)
 {
-    static const char *const implied[] = {
-        "=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~"};
     for (size_t i = 0; i < sizeof(implied) / sizeof(implied[0]); i++)
         if (is_shadowed(catalog, path, implied[i], catalog_has_operator))
             return CACHE_REASON_SHADOWED;
@@ -216,7 +216,7 @@ enum cache_reason policy_judge(const struct sql_class *class, const struct catal
         return CACHE_REASON_SEARCH_PATH;
     if (catalog_get_facts(catalog)->is_in_recovery)
         return CACHE_REASON_STANDBY;
-    if (catalog_get_facts(catalog)->has_odd_casts)
+    if (catalog_is_somewhere(catalog, CATALOG_ODD_CASTS))
         return CACHE_REASON_SHADOWED;
     reason = judge_expressions(s, catalog, path);
     if (reason == CACHE_REASON_NONE)
@@ -301,20 +301,50 @@ static bool runs_code(const struct sql_relation *name, const struct catalog *cat
     return !is_found || path->is_odd; /* a temporary view, perhaps */
 }
 
+/* Can a name mean somebody's code? */
+static bool is_code(const char *schema, const char *name, const struct catalog *catalog,
+                    const struct search_path *path,
+                    bool (*has)(const struct catalog *, const char *, const char *))
+{
+    return schema != NULL ? has(catalog, schema, name) : is_shadowed(catalog, path, name, has);
+}
+
+/* Operators without a name, calls that look like columns, and what is not listed. */
+static bool has_hidden_code(const struct sql_statement *s, const struct catalog *catalog,
+                            const struct search_path *path)
+{
+    bool is_fetch = s->kind == SQL_KIND_FETCH || s->kind == SQL_KIND_MOVE; /* DECLARE has been looked at */
+    if (((s->flags & SQL_READS_UNKNOWN) != 0 && !is_fetch) || s->kind == SQL_KIND_MAINTENANCE)
+        return true;
+    for (size_t i = 0; i < sizeof(implied) / sizeof(implied[0]) && s->n_reads + s->n_writes > 0; i++)
+        if (is_shadowed(catalog, path, implied[i], catalog_is_code))
+            return true;
+    if (s->n_fields == SQL_FIELDS_UNKNOWN)
+        return catalog_has_row_code(catalog);
+    for (size_t i = 0; i < s->n_fields; i++)
+        if (catalog_is_row_code(catalog, s->fields[i]))
+            return true;
+    return false;
+}
+
 /* Does the statement read what may call somebody's function, or use a name that may be one? */
 static bool may_run_code(const struct sql_statement *s, const struct catalog *catalog,
                          const struct search_path *path)
 {
     if (!catalog_has_code(catalog))
         return false;
+    if (catalog_is_somewhere(catalog, CATALOG_CODE_ANYWHERE))
+        return s->n_reads + s->n_writes + s->n_functions + s->n_types > 0;
     for (size_t i = 0; i < s->n_reads; i++)
         if (runs_code(&s->reads[i], catalog, path))
             return true;
     for (size_t i = 0; i < s->n_functions; i++)
-        if (s->functions[i].schema == NULL &&
-            is_shadowed(catalog, path, s->functions[i].name, catalog_is_code))
+        if (is_code(s->functions[i].schema, s->functions[i].name, catalog, path, catalog_is_code))
             return true;
-    return false;
+    for (size_t i = 0; i < s->n_types; i++)
+        if (is_code(s->types[i].schema, s->types[i].name, catalog, path, catalog_is_code_type))
+            return true;
+    return has_hidden_code(s, catalog, path);
 }
 
 /* --- writing --- */

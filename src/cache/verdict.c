@@ -108,12 +108,13 @@ static struct verdict *verdict_new(struct cache_scope *scope, struct sql_class *
     if (catalog == NULL) {
         v->reason = CACHE_REASON_NOT_READY;
         v->is_read_judged = true;
-        /* What certainly writes nothing need not wait for a catalog; without one, what is read may be a view.
-         */
+        /* What certainly writes nothing need not wait for a catalog; without one, what is read may be a view,
+         * and what is called, anything. */
         v->is_write_known = (class->flags & (SQL_CLASS_WRITES | SQL_CLASS_WRITES_UNKNOWN | SQL_CLASS_SCHEMA |
                                              SQL_CLASS_UNKNOWN_CODE)) == 0;
         for (uint32_t i = 0; i < class->n_statements; i++)
-            v->is_write_known &= class->statements[i].n_reads == 0;
+            v->is_write_known &= class->statements[i].n_reads == 0 && class->statements[i].n_functions == 0 &&
+                                 class->statements[i].n_types == 0;
     } else {
         v->reason = CACHE_REASON_STATEMENT;
         if (text.len > 0)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "weir/sql/classify.h"
 #include "weir/util/buf.h"
 
 enum { ITEMS_MAX = 2 * 1000 * 1000 }; /* relations, names and edges together */
@@ -38,7 +39,16 @@ struct edge {
     uint32_t to;
 };
 
-enum name_kind { NAME_FUNCTION, NAME_ROW_FUNCTION, NAME_CODE, NAME_OPERATOR, NAME_TYPE, NAME_KIND_COUNT };
+enum name_kind {
+    NAME_FUNCTION,
+    NAME_ROW_FUNCTION,
+    NAME_CODE,
+    NAME_ROW_CODE,
+    NAME_CODE_TYPE,
+    NAME_OPERATOR,
+    NAME_TYPE,
+    NAME_KIND_COUNT
+};
 
 struct catalog_builder {
     struct catalog_facts facts;
@@ -49,7 +59,13 @@ struct catalog_builder {
     struct buf names[NAME_KIND_COUNT];
     struct buf cascades;
     struct buf children; /* from = parent */
-    struct buf runners;  /* uint32_t: relations that run code */
+    struct buf runners;  /* struct runner: relations that run code */
+    unsigned somewhere;
+};
+
+struct runner {
+    uint32_t oid;
+    uint32_t flag;
 };
 
 struct catalog {
@@ -62,6 +78,8 @@ struct catalog {
     struct resolved_name *names[NAME_KIND_COUNT];
     size_t name_count[NAME_KIND_COUNT];
     bool has_code;
+    unsigned somewhere;  /* enum catalog_somewhere */
+    uint32_t *row_code;  /* hashes of the names in NAME_ROW_CODE */
     struct edge *writes; /* all ways in which a write spreads, by from */
     size_t write_count;
 };
@@ -145,9 +163,29 @@ void catalog_builder_code(struct catalog_builder *b, const char *schema, const c
     add_name(b, NAME_CODE, schema, name);
 }
 
+void catalog_builder_row_code(struct catalog_builder *b, const char *schema, const char *name)
+{
+    add_name(b, NAME_ROW_CODE, schema, name);
+}
+
+void catalog_builder_code_type(struct catalog_builder *b, const char *schema, const char *name)
+{
+    add_name(b, NAME_CODE_TYPE, schema, name);
+}
+
 void catalog_builder_runs_code(struct catalog_builder *b, uint32_t oid)
 {
-    add(b, &b->runners, &oid, sizeof(oid));
+    add(b, &b->runners, &(struct runner){oid, CATALOG_RUNS_CODE}, sizeof(struct runner));
+}
+
+void catalog_builder_write_runs_code(struct catalog_builder *b, uint32_t oid)
+{
+    add(b, &b->runners, &(struct runner){oid, CATALOG_WRITE_RUNS_CODE}, sizeof(struct runner));
+}
+
+void catalog_builder_somewhere(struct catalog_builder *b, unsigned what)
+{
+    b->somewhere |= what;
 }
 
 void catalog_builder_operator(struct catalog_builder *b, const char *schema, const char *name)
@@ -305,14 +343,33 @@ static void mark_odd_relatives(struct catalog *c, const struct catalog_builder *
 /* Before mark_odd_relatives, which carries it to the parents. */
 static void mark_runners(struct catalog *c, const struct catalog_builder *b)
 {
-    const uint32_t *oids = (const void *)b->runners.data;
-    for (size_t i = 0; i < b->runners.len / sizeof(*oids); i++) {
-        struct catalog_relation *r = find_oid(c, oids[i]);
+    const struct runner *runners = (const void *)b->runners.data;
+    for (size_t i = 0; i < b->runners.len / sizeof(*runners); i++) {
+        struct catalog_relation *r = find_oid(c, runners[i].oid);
         if (r != NULL)
-            r->flags |= CATALOG_RUNS_CODE;
+            r->flags |= runners[i].flag;
         c->has_code = true;
     }
-    c->has_code = c->has_code || c->name_count[NAME_CODE] > 0;
+    c->somewhere = b->somewhere;
+    c->has_code = c->has_code || c->name_count[NAME_CODE] > 0 || c->name_count[NAME_CODE_TYPE] > 0 ||
+                  (c->somewhere & ~(unsigned)CATALOG_ODD_CASTS) != 0;
+}
+
+static int compare_hashes(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static bool hash_row_code(struct catalog *c)
+{
+    size_t count = c->name_count[NAME_ROW_CODE];
+    c->row_code = allocate(count, sizeof(*c->row_code));
+    for (size_t i = 0; c->row_code != NULL && i < count; i++)
+        c->row_code[i] = sql_name_hash(c->names[NAME_ROW_CODE][i].name);
+    if (c->row_code != NULL)
+        qsort(c->row_code, count, sizeof(*c->row_code), compare_hashes);
+    return c->row_code != NULL;
 }
 
 struct catalog *catalog_builder_finish(struct catalog_builder *b)
@@ -328,6 +385,7 @@ struct catalog *catalog_builder_finish(struct catalog_builder *b)
     is_good = freeze_relations(c, b) && freeze_edges(c, b);
     for (int kind = 0; is_good && kind < NAME_KIND_COUNT; kind++)
         is_good = freeze_names(c, b, kind);
+    is_good = is_good && hash_row_code(c);
     if (is_good) {
         mark_runners(c, b);
         mark_odd_relatives(c, b);
@@ -358,6 +416,7 @@ void catalog_unref(struct catalog *c)
     free(c->by_oid);
     for (int i = 0; i < NAME_KIND_COUNT; i++)
         free(c->names[i]);
+    free(c->row_code);
     free(c->writes);
     free(c);
 }
@@ -392,6 +451,27 @@ bool catalog_has_function(const struct catalog *c, const char *schema, const cha
 bool catalog_is_code(const struct catalog *c, const char *schema, const char *name)
 {
     return has_name(c, NAME_CODE, schema, name);
+}
+
+bool catalog_is_code_type(const struct catalog *c, const char *schema, const char *name)
+{
+    return has_name(c, NAME_CODE_TYPE, schema, name);
+}
+
+bool catalog_is_row_code(const struct catalog *c, uint32_t name_hash)
+{
+    size_t count = c->name_count[NAME_ROW_CODE];
+    return bsearch(&name_hash, c->row_code, count, sizeof(name_hash), compare_hashes) != NULL;
+}
+
+bool catalog_has_row_code(const struct catalog *c)
+{
+    return c->name_count[NAME_ROW_CODE] > 0;
+}
+
+bool catalog_is_somewhere(const struct catalog *c, enum catalog_somewhere what)
+{
+    return (c->somewhere & (unsigned)what) != 0;
 }
 
 bool catalog_has_code(const struct catalog *c)
@@ -479,7 +559,8 @@ static bool is_write_known(const struct catalog *c, uint32_t oid)
 {
     const struct catalog_relation *r = find_oid(c, oid);
     return r != NULL && (r->kind == 'r' || r->kind == 'p') &&
-           (r->flags & (CATALOG_HAS_TRIGGER | CATALOG_HAS_RULE | CATALOG_RUNS_CODE)) == 0;
+           (r->flags &
+            (CATALOG_HAS_TRIGGER | CATALOG_HAS_RULE | CATALOG_RUNS_CODE | CATALOG_WRITE_RUNS_CODE)) == 0;
 }
 
 bool catalog_closure(const struct catalog *c, uint32_t oid, void (*report)(void *context, uint32_t oid),

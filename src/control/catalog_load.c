@@ -12,6 +12,8 @@
 
 #include <libpq-fe.h>
 
+#include "weir/control/catalog_code.h"
+
 /* Built-in types whose output and comparison depend on nothing but settings; see cache/policy.h. */
 #define HARMLESS_TYPES                                                                                       \
     "16,17,18,19,20,21,23,25,26,114,142,600,601,602,603,604,628,650,700,701,718,774,829,869,1042,1043,1082," \
@@ -126,63 +128,6 @@ static void take_type(const PGresult *result, int row, struct catalog_builder *b
     catalog_builder_type(b, PQgetvalue(result, row, 0), PQgetvalue(result, row, 1));
 }
 
-/* --- code behind what looks like reading --- */
-
-/*
- * Functions of users that may do more than compute. Trusted are those that say so (not VOLATILE) and are
- * written in C or belong to an extension; what says so in PL/pgSQL may still call others.
- */
-#define IS_CODE(p)                                                                                           \
-    p ".oid >= 16384 AND (" p ".provolatile = 'v' OR (" p ".prolang NOT IN (12, 13) AND NOT EXISTS "         \
-      "(SELECT FROM pg_catalog.pg_depend m WHERE m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass "     \
-      "AND m.objid = " p ".oid AND m.deptype = 'e')))"
-
-static const char code_query[] =
-    "SELECT n.nspname, p.proname FROM pg_catalog.pg_proc p "
-    "JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE " IS_CODE("p") " AND " IS_OURS(
-        "n") " UNION SELECT n.nspname, o.oprname FROM pg_catalog.pg_operator o "
-             "JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace JOIN pg_catalog.pg_proc p ON p.oid = "
-             "o.oprcode "
-             "WHERE o.oid >= 16384 AND " IS_CODE("p") " AND " IS_OURS("n");
-
-static void take_code(const PGresult *result, int row, struct catalog_builder *b)
-{
-    catalog_builder_code(b, PQgetvalue(result, row, 0), PQgetvalue(result, row, 1));
-}
-
-/* Views and policies that call such functions, or operators made of them, foreign tables, and views over any
- * of these. */
-static const char runners_query[] =
-    "WITH RECURSIVE calls(classid, objid) AS ("
-    "  SELECT d.classid, d.objid FROM pg_catalog.pg_depend d "
-    "  LEFT JOIN pg_catalog.pg_operator o ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass "
-    "    AND o.oid = d.refobjid "
-    "  JOIN pg_catalog.pg_proc p ON p.oid = coalesce(o.oprcode::pg_catalog.oid, d.refobjid) "
-    "  WHERE d.classid IN ('pg_catalog.pg_rewrite'::pg_catalog.regclass, "
-    "'pg_catalog.pg_policy'::pg_catalog.regclass) "
-    "  AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, "
-    "'pg_catalog.pg_operator'::pg_catalog.regclass) "
-    "  AND d.refobjid >= 16384 AND " IS_CODE(
-        "p") "), runners(oid) AS ("
-             "  SELECT r.ev_class FROM calls JOIN pg_catalog.pg_rewrite r ON r.oid = calls.objid "
-             "    AND calls.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass WHERE r.ev_type = '1' "
-             "  UNION SELECT y.polrelid FROM calls JOIN pg_catalog.pg_policy y ON y.oid = calls.objid "
-             "    AND calls.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass "
-             "  UNION SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relkind = 'f' "
-             "  UNION SELECT x.oid FROM runners, LATERAL ("
-             "    SELECT r.ev_class FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = "
-             "d.objid AND r.ev_type = '1' "
-             "    WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass "
-             "    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = runners.oid "
-             "    UNION ALL SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = runners.oid) "
-             "x(oid)) "
-             "SELECT oid FROM runners JOIN pg_catalog.pg_class c USING (oid) WHERE c.relkind <> 'm'";
-
-static void take_runner(const PGresult *result, int row, struct catalog_builder *b)
-{
-    catalog_builder_runs_code(b, number(result, row, 0));
-}
-
 static const struct step {
     const char *query;
     int columns;
@@ -195,8 +140,9 @@ static const struct step {
     {row_functions_query, 2, take_row_function},
     {operators_query, 2, take_operator},
     {types_query, 2, take_type},
-    {code_query, 2, take_code},
-    {runners_query, 1, take_runner},
+    {catalog_code_names, CATALOG_CODE_COLUMNS, catalog_code_take},
+    {catalog_code_writers, CATALOG_CODE_COLUMNS, catalog_code_take},
+    {catalog_code_readers, CATALOG_CODE_COLUMNS, catalog_code_take},
 };
 
 size_t catalog_load_steps(void)
@@ -220,37 +166,45 @@ bool catalog_load_take(size_t step, const struct pg_result *result, struct catal
 
 /* --- the look --- */
 
-/* Count and sum of hashes of the rows of one catalog: order does not matter, and nothing has to be sorted. */
-#define ROWS_HASH(id, from)                                                                                  \
-    "(SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(pg_catalog.hashint8extended(x." id   \
-    "::pg_catalog.int8, x.xmin::pg_catalog.text::pg_catalog.int8) >> 8)) FROM pg_catalog." from ")"
+/* Count and sum of hashes of the rows of each catalog: order does not matter, and nothing has to be sorted.
+ */
+/* clang-format off */
+#define ROWS(number, id, from)   "SELECT " number ", x." id ", x.xmin FROM pg_catalog." from " "
+#define MORE(number, id, from)   "UNION ALL " ROWS(number, id, from)
+#define OF_LASTING(column, from) \
+    from " JOIN pg_catalog.pg_class c ON c.oid = x." column " WHERE c.relpersistence <> 't' "
 
-static const char look_query
-    [] = "SELECT pg_catalog.concat_ws(' ', " ROWS_HASH("oid",
-                                                       "pg_class x WHERE x.oid >= 16384 AND x.relpersistence "
-                                                       "<> 't' "
-                                                       "AND x.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')") ","
-                                                                                                          " " ROWS_HASH("attrelid", "pg_attribute x JOIN "
-                                                                                                                                    "pg_catalog.pg_class c ON c.oid = "
-                                                                                                                                    "x.attrelid "
-                                                                                                                                    "WHERE x.attrelid >= 16384 AND "
-                                                                                                                                    "x.attnum > 0 AND c.relpersistence <> "
-                                                                                                                                    "'t' "
-                                                                                                                                    "AND c.relkind IN ('r', 'p', 'v', 'm', "
-                                                                                                                                    "'f')") ", " ROWS_HASH("oid", "pg_proc x "
-                                                                                                                                                                  "WHERE x.oid >= "
-                                                                                                                                                                  "16384") ","
-                                                                                                                                                                           " " ROWS_HASH("oid",
-                                                                                                                                                                                         "pg_operator x WHERE x.oid >= 16384") ", " ROWS_HASH("oid", "pg_cast x WHERE x.oid >= 16384") ", " ROWS_HASH("oid", "pg_type x WHERE x.oid >= 16384 AND x.typrelid = 0 AND x.typcategory <> 'A'") ", " ROWS_HASH("oid",
-                                                                                                                                                                                                                                                                                                                                                                                                          "pg_enum x") ", " ROWS_HASH("oid",
-                                                                                                                                                                                                                                                                                                                                                                                                                                      "pg_collation x WHERE x.oid >= 16384") ", " ROWS_HASH("oid",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                            "pg_trigger x WHERE NOT x.tgisinternal") ", " ROWS_HASH("oid",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                    "pg_constraint x WHERE x.contype = 'f'") ", " ROWS_HASH("inhrelid", "pg_inherits x") ", " ROWS_HASH("oid",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                        "pg_rewrite x WHERE x.ev_class >= 16384") ", " ROWS_HASH("oid",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 "pg_policy x") ", " ROWS_HASH("oid", "pg_namespace x WHERE x.nspname !~ '^pg_(temp|toast)'") ", " ROWS_HASH("roleid", "pg_auth_members x") ", " ROWS_HASH("setrole",
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                           "pg_db_role_setting x") ", "
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                   "(SELECT pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws(',', r.rolname, r.rolsuper, r.rolinherit, "
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                   "  r.rolbypassrls, r.rolcanlogin), r.oid::pg_catalog.int8) >> 8) FROM pg_catalog.pg_roles r))";
+static const char look_query[] =
+    "SELECT pg_catalog.concat_ws(' ', (SELECT pg_catalog.string_agg(pg_catalog.concat(g.k, ':', g.n, ':', g.h), ' ' "
+    "ORDER BY g.k) FROM (SELECT k, pg_catalog.count(*) AS n, pg_catalog.sum(pg_catalog.hashint8extended("
+    "id::pg_catalog.int8, version::pg_catalog.text::pg_catalog.int8) >> 8) AS h FROM ("
+    ROWS("1", "oid", "pg_class x WHERE x.oid >= 16384 AND x.relpersistence <> 't' "
+         "AND x.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')")
+    MORE("2", "attrelid", OF_LASTING("attrelid", "pg_attribute x")
+         "AND x.attrelid >= 16384 AND x.attnum > 0 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')")
+    MORE("3", "oid", "pg_proc x WHERE x.oid >= 16384")
+    MORE("4", "oid", "pg_operator x WHERE x.oid >= 16384")
+    MORE("5", "oid", "pg_cast x WHERE x.oid >= 16384")
+    MORE("6", "oid", "pg_type x WHERE x.oid >= 16384 AND x.typrelid = 0 AND x.typcategory <> 'A'")
+    MORE("7", "oid", "pg_enum x")
+    MORE("8", "oid", "pg_collation x WHERE x.oid >= 16384")
+    MORE("9", "oid", "pg_trigger x WHERE NOT x.tgisinternal")
+    MORE("10", "oid", "pg_constraint x LEFT JOIN pg_catalog.pg_class c ON c.oid = x.conrelid "
+         "WHERE x.contype IN ('f', 'c') AND c.relpersistence IS DISTINCT FROM 't'")
+    MORE("11", "oid", OF_LASTING("adrelid", "pg_attrdef x"))
+    MORE("12", "indexrelid", OF_LASTING("indexrelid", "pg_index x")
+         "AND (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)")
+    MORE("13", "inhrelid", "pg_inherits x")
+    MORE("14", "oid", "pg_rewrite x WHERE x.ev_class >= 16384")
+    MORE("15", "oid", "pg_policy x")
+    MORE("16", "oid", "pg_namespace x WHERE x.nspname !~ '^pg_(temp|toast)'")
+    MORE("17", "roleid", "pg_auth_members x")
+    MORE("18", "setrole", "pg_db_role_setting x")
+    MORE("19", "oid", "pg_amproc x WHERE x.oid >= 16384")
+    ") r(k, id, version) GROUP BY k) g), "
+    "(SELECT pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws(',', r.rolname, r.rolsuper, "
+    "r.rolinherit, r.rolbypassrls, r.rolcanlogin), r.oid::pg_catalog.int8) >> 8) FROM pg_catalog.pg_roles r))";
+/* clang-format on */
 
 const char *catalog_look_query(void)
 {
@@ -263,19 +217,17 @@ const char *catalog_facts_query(void)
 {
     return "SELECT d.oid, (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * "
            "1000000)::pg_catalog.int8, "
-           "pg_catalog.pg_is_in_recovery(), EXISTS (SELECT FROM pg_catalog.pg_cast c WHERE c.oid >= 16384 "
-           "AND c.castsource < 16384 AND c.casttarget < 16384) "
+           "pg_catalog.pg_is_in_recovery() "
            "FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 }
 
 bool catalog_facts_take(const struct pg_result *result, struct catalog_facts *facts)
 {
-    if (PQnfields(result) != 4 || PQntuples(result) != 1)
+    if (PQnfields(result) != 3 || PQntuples(result) != 1)
         return false;
     facts->database_oid = number(result, 0, 0);
     facts->server_start_us = strtoull(PQgetvalue(result, 0, 1), NULL, 10);
     facts->is_in_recovery = is_true(result, 0, 2);
-    facts->has_odd_casts = is_true(result, 0, 3);
     return true;
 }
 

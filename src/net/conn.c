@@ -58,8 +58,8 @@ static void arm(struct conn *conn)
     else if (conn->is_connecting)
         wanted = IO_WRITE;
     else
-        wanted = (conn->is_reading && !is_full ? IO_READ : 0u) |
-                 (conn_output_pending(conn) > 0 ? IO_WRITE : 0u);
+        wanted =
+            (conn->is_reading && !is_full ? IO_READ : 0u) | (conn_output_pending(conn) > 0 ? IO_WRITE : 0u);
     if (wanted == conn->armed)
         return;
     conn->armed = (uint8_t)wanted;
@@ -171,9 +171,13 @@ static void end(struct conn *conn, int error)
 static void deliver(struct conn *conn, struct slice data, bool from_in)
 {
     enter(conn);
+    size_t limit = conn->input_limit;
+    conn->input_limit = CONN_INPUT_LIMIT;
     size_t used = conn->handler->on_data(conn->owner, data);
     if (!leave(conn))
         return;
+    if (used == 0 && conn->input_limit < limit) /* still the same message */
+        conn->input_limit = limit;
     if (from_in) {
         buf_consume(&conn->in, used);
         if (conn->in.len == 0)
@@ -332,6 +336,20 @@ void conn_write(struct conn *conn, const void *data, size_t len)
 {
     struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
     conn_writev(conn, &part, 1);
+}
+
+void conn_fail(struct conn *conn, int error)
+{
+    if (!conn->is_closed && !conn->is_freed && conn->write_error == 0)
+        fail_write(conn, error);
+}
+
+void conn_write_buf(struct conn *conn, const struct buf *built)
+{
+    if (buf_failed(built))
+        conn_fail(conn, ENOMEM);
+    else
+        conn_write(conn, built->data, built->len);
 }
 
 size_t conn_output_pending(const struct conn *conn)

@@ -50,7 +50,7 @@ static void on_connected(void *owner)
     struct cancel *cancel = owner;
     struct buf out = BUF_INIT;
     encode_cancel_request(&out, slice_make(cancel->server->key, cancel->server->key_len));
-    conn_write(cancel->conn, out.data, out.len);
+    conn_write_buf(cancel->conn, &out);
     cancel->has_left = true;
     buf_free(&out);
 }

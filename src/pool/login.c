@@ -54,7 +54,7 @@ static void send_startup(struct server *server)
             given[count++] = all[i];
     struct buf out = BUF_INIT;
     encode_startup(&out, given, count);
-    conn_write(server->conn, out.data, out.len);
+    conn_write_buf(server->conn, &out);
     buf_free(&out);
 }
 
@@ -80,7 +80,7 @@ void login_free(struct server_login *login)
 
 static void send_and_wipe(struct server *server, struct buf *out)
 {
-    conn_write(server->conn, out->data, out->len);
+    conn_write_buf(server->conn, out);
     buf_wipe(out);
 }
 
@@ -234,7 +234,7 @@ static void send_query(struct server *server, const char *sql)
 {
     struct buf out = BUF_INIT;
     encode_query(&out, slice_str(sql));
-    conn_write(server->conn, out.data, out.len);
+    conn_write_buf(server->conn, &out);
     buf_free(&out);
 }
 

@@ -437,7 +437,7 @@ void server_run(struct server *server, const char *sql, bool is_reset)
     timer_start(loop_of(server), &server->timer, TEST_TIMEOUT_US, test_timeout);
     struct buf out = BUF_INIT;
     encode_query(&out, slice_str(sql));
-    conn_write(server->conn, out.data, out.len);
+    conn_write_buf(server->conn, &out);
     buf_free(&out);
     if (is_reset) /* of a server whose reset fails nothing is kept: it is closed */
         registry_events(server->part->pool->registry)->on_reset(server);

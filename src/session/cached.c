@@ -6,6 +6,7 @@
  */
 #include "weir/session/cached.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -295,7 +296,10 @@ static void write_pieces(struct client *client, struct buf *front, struct slice 
         outbox_flush(outbox);
     const struct iovec parts[] = {
         {front->data, front->len}, {(void *)(uintptr_t)middle.data, middle.len}, {back->data, back->len}};
-    conn_writev(client->conn, parts, 3);
+    if (buf_failed(front) || buf_failed(back))
+        conn_fail(client->conn, ENOMEM);
+    else
+        conn_writev(client->conn, parts, 3);
     buf_free(front);
     buf_free(back);
 }
@@ -588,6 +592,14 @@ static bool is_of_interest(const struct sql_class *class)
             (SQL_CLASS_WRITES | SQL_CLASS_WRITES_UNKNOWN | SQL_CLASS_SCHEMA | SQL_CLASS_UNKNOWN_CODE)) != 0;
 }
 
+/* Names may mean temporary objects of this session, which no catalog tells apart from others'. */
+static bool may_use_temporary_code(const struct client *client, const struct part_context *context)
+{
+    return (pin_has(&client->pins, PIN_TEMP_TABLE) || pin_has(&client->pins, PIN_CODE) ||
+            pin_has(&client->pins, PIN_SETTING)) &&
+           cache_has_temporary_code(context->database);
+}
+
 bool cached_sending(struct lease *lease, struct sql_class *class)
 {
     struct client *client = lease->client;
@@ -596,7 +608,7 @@ bool cached_sending(struct lease *lease, struct sql_class *class)
         return true;
     bool is_write = class != NULL && is_of_interest(class);
     bool is_unknown =
-        class == NULL ||
+        class == NULL || may_use_temporary_code(client, context) ||
         (!is_write && cache_may_run_code(client->session->cache, context->database, scope_of(client), class));
     if ((is_write || is_unknown) && lease->write == NULL) {
         lease->write = cache_write_new(client->session->cache, context->database);
@@ -610,7 +622,7 @@ bool cached_sending(struct lease *lease, struct sql_class *class)
         return true;
     if (is_unknown)
         cache_write_add_unknown(lease->write);
-    else if (is_write)
+    if (is_write)
         cache_write_add(lease->write, scope_of(client), class);
     /* Inside a block nothing becomes visible before its end is asked for. */
     bool is_block = transaction_block(&client->tx) != TRANSACTION_IDLE;

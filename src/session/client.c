@@ -4,6 +4,7 @@
 #include "weir/session/client.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,11 +87,19 @@ void client_write(struct client *client, struct slice bytes)
     conn_write(client->conn, bytes.data, bytes.len);
 }
 
+void client_write_buf(struct client *client, const struct buf *built)
+{
+    if (buf_failed(built))
+        conn_fail(client->conn, ENOMEM);
+    else
+        client_write(client, buf_slice(built));
+}
+
 static void say(struct client *client, const char *severity, const char *sqlstate, const char *message)
 {
     struct buf out = BUF_INIT;
     encode_error(&out, severity, sqlstate, message, NULL);
-    client_write(client, buf_slice(&out));
+    client_write_buf(client, &out);
     buf_free(&out);
     counter_bump(client->part != NULL ? &client->part->counters.client_errors
                                       : &client->session->counters.client_errors);

@@ -16,7 +16,7 @@ static void ready(struct client *client)
 {
     struct buf out = BUF_INIT;
     encode_ready(&out, 'I');
-    client_write(client, buf_slice(&out));
+    client_write_buf(client, &out);
     buf_free(&out);
 }
 

@@ -502,7 +502,7 @@ static bool send_cleanup(struct lease *lease)
     if (lease->cleanup.len == 0)
         return false;
     encode_empty(&lease->cleanup, MSG_SYNC);
-    conn_write(lease->server->conn, lease->cleanup.data, lease->cleanup.len);
+    conn_write_buf(lease->server->conn, &lease->cleanup);
     buf_free(&lease->cleanup);
     for (; lease->cleanup_count > 0; lease->cleanup_count--)
         if (!lease_owe(lease, (struct owed){.kind = OWED_CLOSE, .flags = OWED_SWALLOW}))
@@ -539,7 +539,7 @@ static bool roll_back_orphan(struct lease *lease)
 {
     struct buf out = BUF_INIT;
     encode_query(&out, SLICE_LITERAL("ROLLBACK"));
-    conn_write(lease->server->conn, out.data, out.len);
+    conn_write_buf(lease->server->conn, &out);
     buf_free(&out);
     return lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW});
 }
@@ -611,7 +611,7 @@ static bool undo_batch(struct lease *lease)
         encode_execute(&out, SLICE_EMPTY, 0);
     }
     encode_empty(&out, MSG_SYNC);
-    conn_write(lease->server->conn, out.data, out.len);
+    conn_write_buf(lease->server->conn, &out);
     buf_free(&out);
     lease->is_batch_open = lease->is_skipping = false;
     for (size_t i = 0; is_heard && i < sizeof(kinds); i++)

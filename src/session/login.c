@@ -51,7 +51,7 @@ void client_login_free(struct client_login *login)
 
 static void reply(struct client *client, struct buf *out)
 {
-    client_write(client, buf_slice(out));
+    client_write_buf(client, out);
     buf_wipe(out);
 }
 

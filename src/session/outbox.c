@@ -1,6 +1,8 @@
 /* outbox: pieces, then one writev. */
 #include "weir/session/outbox.h"
 
+#include <errno.h>
+
 static void begin(struct outbox *outbox, struct conn *to)
 {
     if (outbox->to != to || outbox->count == OUTBOX_PIECES)
@@ -38,6 +40,11 @@ void outbox_flush(struct outbox *outbox)
 {
     if (outbox->to == NULL)
         return;
+    if (buf_failed(&outbox->made)) { /* the pieces are not what they were to be */
+        conn_fail(outbox->to, ENOMEM);
+        outbox_drop(outbox, outbox->to);
+        return;
+    }
     struct iovec parts[OUTBOX_PIECES];
     for (int i = 0; i < outbox->count; i++) {
         const uint8_t *data = outbox->pieces[i].data;

@@ -8,6 +8,7 @@
 
 #include <xxhash.h>
 
+#include "weir/session/begin.h"
 #include "weir/session/cached.h"
 #include "weir/session/route.h"
 #include "weir/wire/decode.h"
@@ -223,7 +224,7 @@ static bool parse_without_server(struct client *client, const struct parse_view 
         return false;
     struct buf out = BUF_INIT;
     encode_empty(&out, MSG_PARSE_COMPLETE);
-    client_write(client, buf_slice(&out));
+    client_write_buf(client, &out);
     buf_free(&out);
     return true;
 }
@@ -266,8 +267,8 @@ enum route_step route_on_parse(struct client *client, const struct frame *frame,
         step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
         goto done;
     }
-    if (transaction_is_held(&client->tx) && !route_flush_begin(lease)) {
-        step = ROUTE_ENDED;
+    if (transaction_is_held(&client->tx) && !begin_flush(lease)) {
+        step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
         goto done;
     }
     lease->is_batch_open = true;
@@ -317,9 +318,10 @@ static struct lease *extended_lease(struct client *client, const struct sql_clas
     *step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if (lease == NULL)
         return NULL;
-    *step = ROUTE_ENDED;
-    if (transaction_is_held(&client->tx) && !route_flush_begin(lease))
+    if (transaction_is_held(&client->tx) && !begin_flush(lease)) {
+        *step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
         return NULL;
+    }
     lease->is_batch_open = true;
     return lease;
 }
@@ -472,7 +474,7 @@ static enum route_step sync_here(struct client *client)
     struct buf out = BUF_INIT;
     client->is_skipping = false;
     encode_ready(&out, client_status(client));
-    client_write(client, buf_slice(&out));
+    client_write_buf(client, &out);
     buf_free(&out);
     return ROUTE_DONE;
 }
@@ -494,6 +496,6 @@ enum route_step route_on_sync(struct client *client, const struct frame *frame, 
     route_pass(client, whole);
     if (!lease_owe(lease, (struct owed){.kind = OWED_SYNC}))
         return ROUTE_ENDED;
-    lease->is_holding = lease->profile_owed > 0;
+    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed;
     return ROUTE_DONE;
 }

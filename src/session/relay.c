@@ -7,6 +7,7 @@
  */
 #include <stdio.h>
 
+#include "weir/session/begin.h"
 #include "weir/session/cached.h"
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
@@ -202,6 +203,7 @@ static enum relay_act on_error(struct lease *lease, const struct frame *frame, s
     if (slice_equal_str(view.severity, "FATAL") || slice_equal_str(view.severity, "PANIC")) {
         lease->server->close_needed = true;
         lease->server->close_reason = "server conn crashed?";
+        lease->is_end_told = true;
         return RELAY_PASS;
     }
     if (front == NULL) /* nothing was asked: PostgreSQL has something to say on its own, and will close */
@@ -214,6 +216,12 @@ static enum relay_act on_error(struct lease *lease, const struct frame *frame, s
         lease_refused(lease, whole);
         return lease->is_ending ? RELAY_GONE : RELAY_DROP;
     }
+    if (front->flags & OWED_BEGIN && !owed_ends_with_ready(front)) {
+        if (!begin_refused(lease))
+            return RELAY_GONE;
+        skip_to_sync(lease);
+        return RELAY_PASS;
+    }
     if (slice_equal_str(view.sqlstate, "0A000") && view.message.len > 11 &&
         memcmp(view.message.data, "cached plan", 11) == 0)
         drop_stale_plan(lease, front);
@@ -224,9 +232,6 @@ static enum relay_act on_error(struct lease *lease, const struct frame *frame, s
         end_copy(lease);
     }
     enum relay_act act = front->flags & OWED_SWALLOW ? RELAY_DROP : RELAY_PASS;
-    if (front->flags &
-        OWED_BEGIN) /* the client has been told that it is in a block: end it, rather than pretend */
-        lease->is_uncertain = true;
     if (!owed_ends_with_ready(front))
         skip_to_sync(lease);
     return act;
@@ -250,8 +255,10 @@ static void greeting_done(struct lease *lease)
 
 static enum relay_act on_own_ready(struct lease *lease, const struct owed *front)
 {
-    bool is_profile = front->flags & OWED_PROFILE;
+    bool is_profile = front->flags & OWED_PROFILE, is_begin = front->flags & OWED_BEGIN;
     owed_pop(&lease->owed);
+    if (is_begin && !begin_is_failed(lease))
+        return RELAY_GONE;
     if (!is_profile)
         return RELAY_DROP;
     lease->profile_owed--;
@@ -281,7 +288,7 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
         return on_own_ready(lease, front);
     profile_unref(lease->switched);
     lease->switched = NULL;
-    if (lease->client != NULL)
+    if (lease->client != NULL && !lease->is_begin_refused)
         transaction_ready(&lease->client->tx, status);
     owed_pop(&lease->owed);
     if (status == 'I') {
@@ -292,7 +299,10 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
         lease->has_failed = false;
     lease->has_early_sync = false;
     lease_end_request(lease, (char)status);
-    return RELAY_PASS;
+    if (!lease->is_begin_refused)
+        return RELAY_PASS;
+    begin_refused_ready(lease);
+    return RELAY_DROP;
 }
 
 /* ---- the rest
@@ -398,8 +408,10 @@ static enum relay_act match(struct lease *lease, uint8_t type)
         return RELAY_VIOLATION;
     if (front->flags & OWED_PROFILE)
         lease->profile_owed--;
-    bool is_profile = front->flags & OWED_PROFILE;
+    bool is_profile = front->flags & OWED_PROFILE, is_begin = front->flags & OWED_BEGIN;
     owed_pop(&lease->owed);
+    if (is_begin && type == MSG_CLOSE_COMPLETE)
+        lease->is_begin_owed = lease->is_holding = false;
     if (is_profile && lease->profile_owed == 0)
         lease->is_holding = false;
     return act;

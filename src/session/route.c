@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "weir/pool/cancel.h"
+#include "weir/session/begin.h"
 #include "weir/session/cached.h"
 #include "weir/session/client.h"
 #include "weir/session/route.h"
@@ -56,16 +57,14 @@ struct lease *route_lease(struct client *client, bool must_be_alone)
 
 /* The answer to the message at hand is an error of Weir's: to the end of a simple query, or of the batch up
  * to Sync. */
-static void answer_error(struct client *client, struct slice response, bool is_simple)
+static void answer_error(struct client *client, struct buf *response, bool is_simple)
 {
-    struct buf out = BUF_INIT;
-    buf_append_slice(&out, response);
     if (is_simple)
-        encode_ready(&out, client_status(client));
+        encode_ready(response, client_status(client));
     else
         client->is_skipping = true;
-    client_write(client, buf_slice(&out));
-    buf_free(&out);
+    client_write_buf(client, response);
+    buf_free(response);
 }
 
 static void answer_cancelled(struct client *client, bool is_simple)
@@ -75,8 +74,7 @@ static void answer_cancelled(struct client *client, bool is_simple)
     encode_error(&out, "ERROR", "57014", "canceling statement due to user request", NULL);
     if (transaction_is_held(&client->tx))
         transaction_failed_while_held(&client->tx);
-    answer_error(client, buf_slice(&out), is_simple);
-    buf_free(&out);
+    answer_error(client, &out, is_simple);
 }
 
 /* Has the message at hand been answered with an error already (settings refused, or cancelled while waiting)?
@@ -90,8 +88,7 @@ bool route_is_refused(struct client *client, bool is_simple)
     }
     if (lease == NULL || lease->refusal.len == 0)
         return false;
-    answer_error(client, buf_slice(&lease->refusal), is_simple);
-    buf_free(&lease->refusal);
+    answer_error(client, &lease->refusal, is_simple);
     lease_try_release(lease);
     return true;
 }
@@ -122,23 +119,12 @@ static void answer_here(struct client *client, const struct sql_class *class,
     else
         encode_error(&out, "ERROR", decision->sqlstate, decision->message, NULL);
     encode_ready(&out, (char)decision->status);
-    client_write(client, buf_slice(&out));
+    client_write_buf(client, &out);
     buf_free(&out);
     if (decision->move == TRANSACTION_ANSWER)
         transaction_answered(&client->tx, class);
     else
         transaction_failed_while_held(&client->tx);
-}
-
-/* The held-back BEGIN goes in front, in the same write. */
-bool route_flush_begin(struct lease *lease)
-{
-    struct outbox *outbox = lease->session->outbox;
-    encode_query(outbox_make(outbox, lease->server->conn),
-                 slice_str(transaction_begin_text(&lease->client->tx)));
-    outbox_made(outbox);
-    transaction_flushed(&lease->client->tx);
-    return lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW | OWED_BEGIN});
 }
 
 /* `DEALLOCATE x` of a protocol statement: the server knows it by another name. True if it was sent. */
@@ -188,9 +174,8 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     if (lease == NULL)
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     bool is_sent;
-    if ((transaction_is_held(&client->tx) && !route_flush_begin(lease)) ||
-        !send_deallocate(lease, class, &is_sent))
-        return ROUTE_ENDED;
+    if ((transaction_is_held(&client->tx) && !begin_flush(lease)) || !send_deallocate(lease, class, &is_sent))
+        return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if (!cached_sending(lease, class))
         return ROUTE_ENDED;
     transaction_sending(&client->tx, class, false);
@@ -202,8 +187,15 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     client->stream_left = frame->total - whole.len;
     lease_forget_unnamed(lease->server); /* a simple query is the end of it */
     route_replace(&client->unnamed, NULL);
-    lease->is_holding = lease->profile_owed > 0;
+    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed;
     return ROUTE_DONE;
+}
+
+/* Is nothing to be answered before the message at hand? */
+static bool is_next_answer(const struct client *client)
+{
+    const struct lease *lease = client->lease;
+    return lease == NULL || (owed_is_empty(&lease->owed) && !lease->is_batch_open && !lease->is_skipping);
 }
 
 static enum route_step on_query(struct client *client, const struct frame *frame, struct slice whole)
@@ -223,7 +215,8 @@ static enum route_step on_query(struct client *client, const struct frame *frame
     struct sql_class *class = answer.class;
     if (route_is_refused_by_mode(client, class))
         return route_fail(client, "0A000", "transaction blocks not allowed in statement pooling mode");
-    struct transaction_decision decision = transaction_decide(&client->tx, class, client->may_defer);
+    struct transaction_decision decision =
+        transaction_decide(&client->tx, class, client->may_defer && is_next_answer(client));
     if (is_whole && (decision.move == TRANSACTION_ANSWER || decision.move == TRANSACTION_REFUSE)) {
         answer_here(client, class, &decision);
         return ROUTE_DONE;
@@ -247,8 +240,8 @@ static enum route_step on_function_call(struct client *client, const struct fram
     struct lease *lease = route_lease(client, true);
     if (lease == NULL)
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
-    if (transaction_is_held(&client->tx) && !route_flush_begin(lease))
-        return ROUTE_ENDED;
+    if (transaction_is_held(&client->tx) && !begin_flush(lease))
+        return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if (!lease->is_skipping) {
         if (!cached_sending(lease, NULL))
             return ROUTE_ENDED;
@@ -259,6 +252,7 @@ static enum route_step on_function_call(struct client *client, const struct fram
     }
     route_pass(client, whole);
     client->stream_left = frame->total - whole.len;
+    lease->is_holding = lease->is_begin_owed;
     return ROUTE_DONE;
 }
 
@@ -355,7 +349,7 @@ static bool has_to_wait(const struct client *client)
     if (lease == NULL)
         return false;
     /* A cancel still on its way is for what has ended, not for what would come next. */
-    return lease->is_holding || conn_is_congested(lease->server->conn) ||
+    return (lease->is_holding && client->stream_left == 0) || conn_is_congested(lease->server->conn) ||
            (owed_is_empty(&lease->owed) && cancel_is_pending(lease->server) && client->stream_left == 0);
 }
 

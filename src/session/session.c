@@ -144,7 +144,7 @@ static void server_lost(void *owner, struct server *server, const char *reason)
     lease_end(lease);
     if (client != NULL) {
         transaction_lost(&client->tx);
-        if (server->close_needed) /* PostgreSQL has said why, and the client has read it */
+        if (lease->is_end_told)
             client_close(client, reason);
         else
             client_fail(client, "08P01", reason);

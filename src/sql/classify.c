@@ -149,7 +149,7 @@ static void start_statement(struct builder *b)
 {
     memset(&b->now, 0, sizeof(b->now));
     b->reads.count = b->writes.count = b->types.count = 0;
-    b->n_functions = b->n_settings = 0;
+    b->n_functions = b->n_settings = b->n_fields = 0;
     b->n_ctes = 0;
     b->has_writing_with = b->names_temp_schema = false;
     b->into = NULL;
@@ -181,6 +181,9 @@ static void finish_statement(struct builder *b, struct sql_statement *out)
     out->writes = keep(b, b->writes.items, b->writes.count, sizeof(*b->writes.items));
     out->types = keep(b, b->types.items, b->types.count, sizeof(*b->types.items));
     out->functions = keep(b, b->functions, b->n_functions, sizeof(*b->functions));
+    out->n_fields = b->n_fields;
+    if (b->n_fields != SQL_FIELDS_UNKNOWN)
+        out->fields = keep(b, b->fields, b->n_fields, sizeof(*b->fields));
     out->settings = keep(b, b->settings, b->n_settings, sizeof(*b->settings));
 }
 

@@ -37,6 +37,7 @@ void scratch_free(struct sql_chunk *first);
 #define MAX_RELATIONS     64
 #define MAX_FUNCTIONS     64
 #define MAX_TYPES         32
+#define MAX_FIELDS        256
 #define MAX_SETTINGS      32
 #define MAX_CTES          128
 #define MAX_NAME_BYTES    256
@@ -61,6 +62,8 @@ struct builder {
     uint16_t n_functions;
     struct sql_setting settings[MAX_SETTINGS];
     uint16_t n_settings;
+    uint32_t fields[MAX_FIELDS];
+    uint16_t n_fields;
     const char *ctes[MAX_CTES]; /* names in scope, innermost last */
     size_t n_ctes;
     bool has_writing_with; /* INSERT, UPDATE, DELETE below the top */

@@ -55,8 +55,6 @@ static void begin_options(struct builder *b, const PgQuery__TransactionStmt *stm
             b->now.isolation = isolation_from_text(value->sval->sval);
             b->now.begin_options |= SQL_BEGIN_READ_COMMITTED;
             is_plain = is_plain && b->now.isolation == SQL_READ_COMMITTED;
-        } else if (is_zero && option_is(option, "transaction_read_only")) {
-            b->now.begin_options |= SQL_BEGIN_READ_WRITE;
         } else if (is_zero && option_is(option, "transaction_deferrable")) {
             b->now.begin_options |= SQL_BEGIN_NOT_DEFERRABLE;
         } else {

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#include <xxhash.h>
+
 #include "weir/sql/builtins.h"
 #include "weir/sql/template.h"
 
@@ -331,6 +333,34 @@ static void visit_value_function(struct builder *b, const void *message)
         set_flags(b, SQL_CURRENT_USER);
 }
 
+uint32_t sql_name_hash(const char *name)
+{
+    return XXH32(name, strlen(name), 0);
+}
+
+static void add_field(struct builder *b, const char *name)
+{
+    uint32_t hash = sql_name_hash(name);
+    for (uint16_t i = 0; i < b->n_fields && b->n_fields != SQL_FIELDS_UNKNOWN; i++)
+        if (b->fields[i] == hash)
+            return;
+    if (b->n_fields >= MAX_FIELDS || is_doubtful_name(name) || b->has_wide_words)
+        b->n_fields = SQL_FIELDS_UNKNOWN;
+    else
+        b->fields[b->n_fields++] = hash;
+}
+
+static void visit_indirection(struct builder *b, const void *message)
+{
+    const PgQuery__AIndirection *indirection = message;
+    for (size_t i = 0; i < indirection->n_indirection; i++) {
+        const char *name = node_string(indirection->indirection[i]);
+        if (name != NULL)
+            add_field(b, name);
+    }
+    walk_children(b, &indirection->base, NULL, NULL);
+}
+
 static void visit_column(struct builder *b, const void *message)
 {
     static const char *const system_columns[] = {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"};
@@ -340,6 +370,8 @@ static void visit_column(struct builder *b, const void *message)
         if (strcmp(name, system_columns[i]) == 0)
             set_flags(b, SQL_SYSTEM_COLUMN);
     }
+    if (name != NULL && column->n_fields > 1)
+        add_field(b, name);
 }
 
 /* Names in FOR UPDATE OF are aliases, not tables. */
@@ -368,6 +400,7 @@ static const struct visitor {
     void (*visit)(struct builder *b, const void *message);
 } visitors[] = {
     {&pg_query__column_ref__descriptor, visit_column},
+    {&pg_query__a__indirection__descriptor, visit_indirection},
     {&pg_query__a__const__descriptor, visit_constant},
     {&pg_query__a__expr__descriptor, visit_expression},
     {&pg_query__string__descriptor, visit_string},

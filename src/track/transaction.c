@@ -500,19 +500,21 @@ const char *transaction_begin_text(const struct transaction *tx)
     static const char *const texts[] = {
         "BEGIN",
         "BEGIN ISOLATION LEVEL READ COMMITTED",
-        "BEGIN READ WRITE",
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
         "BEGIN NOT DEFERRABLE",
         "BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE",
-        "BEGIN READ WRITE NOT DEFERRABLE",
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE NOT DEFERRABLE",
     };
-    return texts[tx->begin_options & 7];
+    return texts[tx->begin_options & 3];
 }
 
 void transaction_flushed(struct transaction *tx)
 {
     tx->is_held = false;
+}
+
+void transaction_begin_refused(struct transaction *tx)
+{
+    tx->is_held = true;
+    transaction_failed_while_held(tx);
 }
 
 bool transaction_is_held(const struct transaction *tx)

@@ -145,6 +145,113 @@ def test_c10_reads_that_write(cached, sql):
     assert value(reader.query(READ)).startswith("by ")
 
 
+WRITER = "RETURNS %s LANGUAGE plpgsql %s AS $$ BEGIN PERFORM change('by %s'); RETURN %s; END $$;\n"
+DEEP = "CREATE TYPE mood AS ENUM ('good');" + "".join(f"CREATE FUNCTION {head} " + WRITER % tuple(rest) for head, *rest in [
+    ("checks(int)", "bool", "IMMUTABLE", "domain", "true"),
+    ("casts(mood)", "int", "IMMUTABLE", "cast", "1"),
+    ("touched(source)", "int", "", "attribute", "1"),
+    ("adds(text, text)", "text", "IMMUTABLE", "aggregate", "$2"),
+    ("gives()", "int", "", "default", "7"),
+    ("derives(int)", "int", "IMMUTABLE", "expression", "$1"),
+]) + """
+CREATE DOMAIN checked AS int CHECK (checks(VALUE)); CREATE VIEW domained AS SELECT id::checked AS c FROM source;
+CREATE TYPE composed AS (c checked); CREATE TABLE of_domain (c checked); INSERT INTO of_domain VALUES (NULL);
+CREATE TABLE moody (m mood); INSERT INTO moody VALUES ('good');
+CREATE AGGREGATE sum(text) (SFUNC = adds, STYPE = text, INITCOND = ''); CREATE VIEW summed AS SELECT sum(v) AS s FROM source;
+CREATE TABLE defaulted (a int, b int DEFAULT gives()); CREATE TABLE constrained (a int, CHECK (derives(a) > 0));
+CREATE TABLE generated (a int, b int GENERATED ALWAYS AS (derives(a)) STORED); CREATE TABLE indexed (a int);
+INSERT INTO indexed VALUES (1), (2);
+CREATE INDEX ON indexed (derives(a)); CREATE TABLE partly (a int); CREATE INDEX ON partly (a) WHERE derives(a) > 0;
+CREATE TABLE spread (a int) PARTITION BY LIST (derives(a)); CREATE TABLE spread_1 PARTITION OF spread FOR VALUES IN (1);
+CREATE TABLE reached (a int REFERENCES parents ON DELETE CASCADE, b int);
+CREATE TABLE heirs (CHECK (derives(id) > 0)) INHERITS (base); INSERT INTO heirs VALUES (3, '');
+UPDATE items SET v = 'item 1' WHERE id = 1;
+"""
+
+
+@pytest.mark.parametrize("sql", [
+    "SELECT c FROM domained", "SELECT 5::checked", "SELECT CAST('5' AS public.checked)", "SELECT '{5}'::checked[]",
+    "SELECT (jsonb_populate_record(NULL::composed, '{\"c\": 5}')).c", "SELECT array_append(ARRAY[c], '5') FROM of_domain",
+    "SELECT s.touched FROM source s",
+    "SELECT (s).touched FROM source s", "SELECT source.touched FROM source",
+    "SELECT sum(v) FROM source", "SELECT s FROM summed", "INSERT INTO defaulted VALUES (1)", "INSERT INTO constrained VALUES (1)",
+    "INSERT INTO generated VALUES (1)", "INSERT INTO indexed VALUES (1)", "INSERT INTO partly VALUES (1)",
+    "INSERT INTO spread VALUES (1)", "INSERT INTO of_domain VALUES (1)", "UPDATE base SET v = 'x'", "ANALYZE indexed"])
+def test_c10_code_behind_types_operators_and_tables(cached, sql):
+    cache = cached(SETUP + DEEP)
+    reader, writer = cache.wire(), cache.wire()
+    assert cache.warm(lambda: value(reader.query(READ))) == "item 1"
+    assert not writer.query(sql).errors
+    assert value(reader.query(READ)).startswith("by "), "the statement wrote nothing, or nobody has seen it"
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1 FROM moody WHERE m IN ('1'::text)", "SELECT CASE m WHEN '1'::text THEN 1 END FROM moody"])
+def test_c10_code_behind_operators_that_are_not_named(cached, sql):
+    cache = cached(SETUP + DEEP + "CREATE FUNCTION same(mood, text) " + WRITER % ("bool", "", "operator", "true")
+                   + "CREATE OPERATOR = (FUNCTION = same, LEFTARG = mood, RIGHTARG = text)")
+    reader, writer = cache.wire(), cache.wire()
+    read = "SELECT v FROM items ORDER BY id LIMIT 1"
+    assert read_often(reader, read) == "item 1"
+    assert not writer.query(sql).errors
+    assert value(reader.query(read)) == "by operator"
+
+
+@pytest.mark.parametrize("sql", ["SELECT m::int FROM moody", "SELECT m + 1 FROM moody", "SELECT 'good'::mood::int",
+                                 "INSERT INTO numbers SELECT m FROM moody"])
+def test_c10_code_behind_casts(cached, sql):
+    cache = cached(SETUP + DEEP + "CREATE TABLE numbers (i int);"
+                   "CREATE CAST (mood AS int) WITH FUNCTION casts(mood) AS IMPLICIT")
+    reader, writer = cache.wire(), cache.wire()
+    assert read_often(reader, READ) == "item 1"
+    assert not writer.query(sql).errors
+    assert value(reader.query(READ)) == "by cast"
+
+
+TEMPORARY = {
+    "function behind a view": ("CREATE FUNCTION pg_temp.sneak() RETURNS int LANGUAGE plpgsql AS $$ BEGIN UPDATE items SET"
+                               " v = 'by temp' WHERE id = 1; RETURN 1; END $$; CREATE TEMP VIEW tv AS SELECT pg_temp.sneak()",
+                               "SELECT * FROM tv"),
+    "view by its schema": ("CREATE TEMP VIEW tv AS SELECT changed('by temp')", "SELECT * FROM pg_temp.tv"),
+    "view in front of a table": ("CREATE TEMP VIEW source AS SELECT changed('by temp')", "SELECT * FROM source"),
+    "view made by code": ("DO $$ BEGIN CREATE TEMP VIEW source AS SELECT changed('by temp'); END $$", "TABLE source"),
+    "view made through search_path": ("SET search_path = pg_temp, public; CREATE VIEW source AS SELECT changed('by temp');"
+                                      " RESET search_path", "TABLE source"),
+    "table in front of a table": ("CREATE TEMP TABLE audit (id int, v text DEFAULT changed('by temp'))", "INSERT INTO audit VALUES (1)"),
+    "domain in front of nothing": ("CREATE DOMAIN pg_temp.doubtful AS int CHECK (changed('by temp') IS NOT NULL)", "SELECT 1::doubtful"),
+}
+
+CHANGED = "CREATE FUNCTION changed(text) RETURNS text LANGUAGE sql AS $$ UPDATE items SET v = $1 WHERE id = 1 RETURNING v $$;"
+
+
+@pytest.mark.parametrize("name", TEMPORARY)
+def test_c10_temporary_objects_that_write(cached, name):
+    make, use = TEMPORARY[name]
+    cache = cached("" if "pg_temp.sneak" in make else SETUP + CHANGED)
+    reader, writer = cache.wire(), cache.wire()
+    for statement in make.split("; CREATE TEMP") if "sneak" in make else [make]:
+        writer.do(statement if statement == make or statement.startswith("CREATE FUNCTION") else "CREATE TEMP" + statement)
+    assert cache.warm(lambda: value(reader.query(READ))) == "item 1"
+    assert not writer.query(use).errors
+    assert value(reader.query(READ)) == "by temp"
+
+
+def test_c10_temporary_tables_without_code_leave_the_cache_alone(cached):
+    cache = cached(SETUP)
+    reader, writer = cache.wire(), cache.wire()
+    writer.do("CREATE TEMP TABLE t AS SELECT * FROM source")
+    cache.warm(lambda: value(reader.query(READ)))
+    writer.do("SELECT * FROM source")
+    assert cache.hit(lambda: value(reader.query(READ))) == "item 1"
+
+
+def test_c10_a_cast_added_later_is_noticed(cached):
+    cache = cached(SETUP + "CREATE FUNCTION casts(point) RETURNS int LANGUAGE sql AS 'SELECT 1';")
+    client = cache.wire()
+    cache.warm(lambda: value(client.query(READ)))
+    cache.wire("postgres").do("CREATE CAST (point AS int) WITH FUNCTION casts(point)")
+    cache.never_cached(lambda: value(client.query(READ)))
+
+
 def test_c10_a_read_that_writes_inside_a_block(cached):
     cache = cached(SETUP)
     client, other = cache.wire(), cache.wire()

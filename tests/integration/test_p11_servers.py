@@ -153,3 +153,21 @@ def test_p11_a_suspended_server_delays_and_does_not_lose(start, own_postgres, ne
         own_postgres.resume()
     assert client.ready().texts == [("delayed",)]
     assert pooler.process.poll() is None
+
+
+@pytest.mark.parametrize("is_idle", [True, False], ids=["idle", "busy"])
+def test_p11_a_lost_server_that_was_to_be_closed_anyway_is_told_of(start, tap, is_idle):
+    """RECONNECT marks a server for its end; one that ends before that, without a word, has not told its client why."""
+    pooler = start(port=tap.port)
+    with pooler.wire() as client:
+        client.do("BEGIN")
+        client.do("SELECT 1")
+        with pooler.admin() as console:
+            console.run("RECONNECT")
+            until("it is marked", lambda: [row["close_needed"] for row in console.show("SERVERS")] == ["1"])
+        if not is_idle:
+            client.send(query("SELECT pg_sleep(60)"))
+            until("it runs", lambda: b"pg_sleep" in tap.sent)
+        tap.cut()
+        answer = client.rest()
+        assert [(e["S"], e["C"]) for e in answer.errors] == [("FATAL", "08P01")]

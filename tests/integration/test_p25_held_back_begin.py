@@ -48,12 +48,26 @@ SCRIPTS = {
     "standard form": ["START TRANSACTION READ WRITE, ISOLATION LEVEL READ COMMITTED", "INSERT INTO work VALUES (3)", "COMMIT"],
 }
 
+DEFERRING = {"default_pool_size": 1, "cache": "exact", "cache_writes": "through_weir", "defer_begin": "on",
+             "database": {"control_user": "control"}}
+
 
 @pytest.fixture
 def deferring(start, database):
     database.execute("CREATE TABLE work (i int)", user="app")
-    return start(default_pool_size=1, cache="exact", cache_writes="through_weir", defer_begin="on",
-                 database={"control_user": "control"})
+    return start(**DEFERRING)
+
+
+@pytest.fixture
+def refusing(start, database, tap):
+    """A pooler whose BEGIN the server can be made not to understand: it is misspelt on its way."""
+    database.execute("CREATE TABLE work (i int)", user="app")
+    pooler = start(port=tap.port, **DEFERRING)
+
+    def refuse():
+        tap.misspell(b"BEGIN\0", b"BEGIM\0")
+
+    return pooler, refuse
 
 
 @pytest.mark.parametrize("protocol", ["simple", "extended", "pipelined", "named"])
@@ -128,3 +142,116 @@ def test_p25_idle_transaction_timeout_runs_from_begin(start, database):
     answer = client.rest()
     assert 0.8 < time.monotonic() - began < 4
     assert "idle transaction timeout" in answer.errors[0]["M"]
+
+
+INSERT = "INSERT INTO work VALUES (1)"
+FIRST = {
+    "simple": query(INSERT),
+    "several": query(INSERT + "; " + INSERT),
+    "extended": once(INSERT) + SYNC,
+    "named": wire.parse(INSERT, "n") + wire.bind(statement="n") + wire.execute() + SYNC,
+    "copy": query("COPY work FROM STDIN"),
+    "unreadable": query(INSERT + " /*" + "x" * 70000 + "*/"),
+    "function call": wire.function_call(2026),  # pg_backend_pid
+}
+
+
+@pytest.mark.parametrize("first", FIRST)
+def test_p25_nothing_runs_outside_a_block_that_could_not_begin(refusing, database, first):
+    pooler, refuse = refusing
+    with pooler.wire() as client:
+        for _ in range(2):
+            client.do("SELECT 1")
+            client.do("BEGIN")
+            refuse()
+            client.send(FIRST[first])
+            answer = client.ready()
+            assert [e["C"] for e in answer.errors] == ["42601"] and answer.statuses == "E"
+            assert client.query(INSERT).errors[0]["C"] == "25P02"
+            assert client.query("COMMIT").tags == ["ROLLBACK"]
+            assert database.value("SELECT count(*) FROM work") == 0
+    with pooler.wire() as client:
+        client.do("BEGIN")
+        client.send(FIRST[first])
+        if first == "copy":
+            client.up_to("G")
+            client.send(wire.COPY_DONE)
+        assert client.ready().errors == []
+        client.do("ROLLBACK")
+        assert database.value("SELECT count(*) FROM work") == 0
+        client.send(FIRST["extended"])
+        assert client.ready().errors == []
+        assert database.value("SELECT count(*) FROM work") == 1
+
+
+def test_p25_a_message_under_way_when_begin_is_refused_is_the_end(refusing, database):
+    pooler, refuse = refusing
+    message = query(INSERT + " /*" + "x" * 2_000_000 + "*/")
+    with pooler.wire() as client:
+        client.do("SELECT 1")
+        client.do("BEGIN")
+        refuse()
+        client.send(message[:1_500_000])
+        assert "BEGIN was refused" in client.rest().errors[-1]["M"]
+    with pooler.wire() as client:
+        client.do("BEGIN")
+        client.send(message)
+        assert client.ready().statuses == "T"
+        client.do("ROLLBACK")
+        assert database.value("SELECT count(*) FROM work") == 0
+
+
+def test_p25_what_was_sent_behind_a_begin_that_failed_waits_for_its_answer(refusing, database):
+    pooler, refuse = refusing
+    insert = once(INSERT) + SYNC
+    with pooler.wire() as client:
+        client.do("SELECT 1")
+        refuse()
+        client.send(query("BEGIN"), insert, insert, query(INSERT), insert, query("COMMIT"), query("SELECT 2"))
+        answer = client.ready(7)
+        assert answer.statuses == "TEEEEII"
+        assert [e["C"] for e in answer.errors] == ["42601", "25P02", "25P02", "25P02"]
+        assert answer.tags == ["BEGIN", "ROLLBACK", "SELECT 1"]
+        assert database.value("SELECT count(*) FROM work") == 0
+
+
+def test_p25_answers_keep_their_order(deferring, database):
+    """A BEGIN, or its end, that comes while something is still to be answered is not answered first."""
+    with deferring.wire() as client:
+        assert_same(database, client, [
+            (query("SELECT 1") + query("BEGIN") + query("COMMIT") + query("SELECT 2"), 4),
+            (query("BEGIN") + query("SELECT 1") + query("COMMIT") + query("BEGIN") + query("COMMIT"), 5),
+            (once("SELECT 1") + query("BEGIN") + query("SELECT 2") + query("ROLLBACK"), 3),
+            (query("SELECT 1/0") + query("BEGIN") + query("SELECT 2") + query("ROLLBACK"), 4)])
+
+
+def test_p25_read_write_is_for_postgresql_to_allow(deferring):
+    """A standby refuses it: it is not answered before PostgreSQL has been asked."""
+    with deferring.wire() as client:
+        client.do("BEGIN READ WRITE")
+        assert deferring.admin().pool("test", "app")["sv_active"] == "1"
+        client.do("COMMIT")
+
+
+@pytest.mark.parametrize("protocol", ["simple", "extended", "long"])
+def test_p25_a_block_that_failed_before_it_reached_a_server_stays_failed(deferring, database, protocol):
+    """Cancelled while it waited for a server: an error in a block, whatever protocol the client goes on with."""
+    with deferring.wire() as holder, deferring.wire() as client:
+        holder.do("BEGIN")
+        holder.do("SELECT 1")
+        client.do("BEGIN")
+        client.send(query(INSERT))
+        until("it waits", lambda: deferring.admin().pool("test", "app")["cl_waiting"] == "1")
+        with deferring.bare_wire() as canceller:
+            canceller.send(wire.cancel_request(*client.key))
+        answer = client.ready()
+        assert [e["C"] for e in answer.errors] == ["57014"] and answer.statuses == "E"
+        holder.do("ROLLBACK")
+        client.send({"simple": query(INSERT), "extended": once(INSERT) + SYNC,
+                     "long": query(INSERT + " /*" + "x" * 2_000_000 + "*/")}[protocol])
+        answer = client.ready()
+        assert [e["C"] for e in answer.errors] == ["25P02"] and answer.statuses == "E"
+        client.send(once("COMMIT") + SYNC)
+        assert client.ready().tags == ["ROLLBACK"]
+        assert database.value("SELECT count(*) FROM work") == 0
+        assert client.query("SELECT 1").statuses == "I"

@@ -243,6 +243,8 @@ void cache_write_add(struct cache_write *write, struct cache_scope *scope, struc
  */
 bool cache_may_run_code(struct cache_worker *w, const struct cache_database *d, struct cache_scope *scope,
                         struct sql_class *class);
+/* Are there temporary objects on the database, of whatever session, that may do so unseen? Nearly free. */
+bool cache_has_temporary_code(const struct cache_database *d);
 /* Something is about to be sent whose effects are not known. */
 void cache_write_add_unknown(struct cache_write *write);
 /* Has anything been added that can change an answer? */

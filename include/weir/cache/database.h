@@ -39,6 +39,7 @@ struct cache_database {
     _Atomic bool is_usable;
     _Atomic bool is_exact_allowed;
     _Atomic bool has_code; /* reading may run functions of users: so says the catalog, or there is none */
+    _Atomic bool has_temporary_code; /* the same, through temporary objects */
     _Atomic uint64_t confirmed_us;
     struct catalog *catalog; /* NULL while unknown */
     bool is_watched;

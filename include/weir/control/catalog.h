@@ -29,6 +29,8 @@ enum {
     CATALOG_RUNS_CODE =
         1
         << 10, /* reading it may call functions of users (view, policy, foreign table); set by the builder */
+    CATALOG_WRITE_RUNS_CODE =
+        1 << 11, /* writing it may: defaults, constraints, indexes; set by the builder */
 };
 
 struct catalog_relation {
@@ -40,13 +42,19 @@ struct catalog_relation {
     const char *name;
 };
 
+/* What concerns statements that do not name it. */
+enum catalog_somewhere {
+    CATALOG_ODD_CASTS = 1,     /* a cast that users added between built-in types */
+    CATALOG_CODE_ANYWHERE = 2, /* untrusted functions behind casts or classes of operators: any statement may
+                                  run one */
+    CATALOG_CODE_TEMPORARY = 4 /* untrusted functions behind temporary views, tables and types */
+};
+
 struct catalog_facts {
     uint64_t system_identifier; /* 0 where the role may not know */
     uint32_t database_oid;
     uint64_t server_start_us; /* Unix time of pg_postmaster_start_time */
     bool is_in_recovery;
-    /* A cast, or a function or operator in pg_catalog itself, that users added between built-in types. */
-    bool has_odd_casts;
 };
 
 /* --- building: one thread; the builder takes copies
@@ -65,8 +73,16 @@ void catalog_builder_function(struct catalog_builder *b, const char *schema, con
 void catalog_builder_row_function(struct catalog_builder *b, const char *schema, const char *name);
 /* A function, or operator, of this name exists that is not trusted to leave everything as it is. */
 void catalog_builder_code(struct catalog_builder *b, const char *schema, const char *name);
+/* The same for what a row, or anything, may be the one argument of: `t.name` may be a call. */
+void catalog_builder_row_code(struct catalog_builder *b, const char *schema, const char *name);
+/* A value of this type is checked by such a function. */
+void catalog_builder_code_type(struct catalog_builder *b, const char *schema, const char *name);
 /* Reading the relation may run such a function; its ancestors inherit that. */
 void catalog_builder_runs_code(struct catalog_builder *b, uint32_t oid);
+/* Writing to it may. */
+void catalog_builder_write_runs_code(struct catalog_builder *b, uint32_t oid);
+/* What else there is of such code: enum catalog_somewhere. */
+void catalog_builder_somewhere(struct catalog_builder *b, unsigned what);
 void catalog_builder_operator(struct catalog_builder *b, const char *schema, const char *name);
 void catalog_builder_type(struct catalog_builder *b, const char *schema, const char *name);
 /* Frees the builder. NULL when memory ran out at any step, or when there is more than a picture should hold.
@@ -92,7 +108,12 @@ bool catalog_has_type(const struct catalog *c, const char *schema, const char *n
 /* Might an unsuspicious name in this schema be such a function; is there any at all, or a relation that runs
  * one. */
 bool catalog_is_code(const struct catalog *c, const char *schema, const char *name);
+bool catalog_is_code_type(const struct catalog *c, const char *schema, const char *name);
+/* By the hash that sql/classify keeps of the names behind a dot. */
+bool catalog_is_row_code(const struct catalog *c, uint32_t name_hash);
+bool catalog_has_row_code(const struct catalog *c);
 bool catalog_has_code(const struct catalog *c);
+bool catalog_is_somewhere(const struct catalog *c, enum catalog_somewhere what);
 size_t catalog_relation_count(const struct catalog *c);
 
 /*

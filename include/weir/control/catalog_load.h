@@ -20,7 +20,7 @@ bool catalog_load_take(size_t step, const struct pg_result *result, struct catal
 /* One row, one text: changes whenever anything does that the questions, or rights, depend on. */
 const char *catalog_look_query(void);
 
-/* One row: database oid, server start (us), in recovery, odd casts. */
+/* One row: database oid, server start (us), in recovery. */
 const char *catalog_facts_query(void);
 bool catalog_facts_take(const struct pg_result *result, struct catalog_facts *facts);
 /* One row: system identifier; refused where the role has no right to it. */

@@ -60,6 +60,13 @@ void conn_end_lingering(struct worker *worker);
 void conn_write(struct conn *conn, const void *data, size_t len);
 void conn_writev(struct conn *conn, const struct iovec *parts, int count);
 
+/* What was built; where memory ran out over it, nothing is written and the connection ends: half a message is
+ * worse. */
+struct buf;
+void conn_write_buf(struct conn *conn, const struct buf *built);
+/* The stream cannot go on: nothing more is written, and on_closed follows from the loop. */
+void conn_fail(struct conn *conn, int error);
+
 size_t conn_output_pending(const struct conn *conn);
 size_t conn_input_pending(const struct conn *conn);
 static inline bool conn_is_congested(const struct conn *conn)
@@ -70,6 +77,7 @@ static inline bool conn_is_congested(const struct conn *conn)
 /* Off: bytes stay in the kernel, and so does the news of an end. */
 void conn_set_reading(struct conn *conn, bool on);
 bool conn_is_reading(const struct conn *conn);
+/* Until some of it has been taken: a wider limit is for one message. */
 void conn_set_input_limit(struct conn *conn, size_t limit);
 
 /* Offers the kept input to the handler again. Not from within on_data of the same connection (it does nothing

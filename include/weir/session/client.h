@@ -101,6 +101,8 @@ void client_fail(struct client *client, const char *sqlstate, const char *messag
 /* An ErrorResponse that does not end the session; ReadyForQuery is the caller's. */
 void client_error(struct client *client, const char *sqlstate, const char *message);
 void client_write(struct client *client, struct slice bytes);
+/* The same for what was built; memory that ran out over it ends the client. */
+void client_write_buf(struct client *client, const struct buf *built);
 
 /* login.c: the bytes of startup and authentication. */
 size_t login_data(struct client *client, struct slice data);

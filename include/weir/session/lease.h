@@ -60,6 +60,9 @@ struct lease {
     bool is_lock_unsure;         /* whether a session-level advisory lock is held, only the server knows */
     bool is_prepared;            /* the settings have been looked at for this lease */
     bool is_holding;             /* the client's messages wait for the answers to Weir's own */
+    bool is_end_told;            /* PostgreSQL has told the client why it ends the connection */
+    bool is_begin_owed;          /* the held-back BEGIN has been sent and is not yet answered */
+    bool is_begin_refused;       /* ... and was refused: what came with it is skipped */
     bool is_batch_open;          /* extended messages since the last Sync */
     bool is_skipping;            /* an error has come: the server ignores everything up to Sync */
     bool has_failed;             /* an error, or a rollback, in what the last ReadyForQuery has not ended */

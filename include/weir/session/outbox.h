@@ -40,6 +40,7 @@ static inline void outbox_pass(struct outbox *outbox, struct conn *to, const uin
 /* For bytes of Weir's own: append to the returned buf, then outbox_made. */
 struct buf *outbox_make(struct outbox *outbox, struct conn *to);
 void outbox_made(struct outbox *outbox);
+/* Sends what was gathered. Where memory ran out over it nothing is sent, and the connection ends. */
 void outbox_flush(struct outbox *outbox);
 /* The connection goes away: what is for it is dropped. */
 void outbox_drop(struct outbox *outbox, const struct conn *to);

@@ -43,8 +43,6 @@ bool route_renames(const struct lease *lease);
 /* Must a change of settings be answered before this is sent? */
 bool route_must_be_alone(const struct client *client, const struct sql_class *class);
 bool route_is_refused_by_mode(const struct client *client, const struct sql_class *class);
-/* The held-back BEGIN goes in front, in the same write. */
-bool route_flush_begin(struct lease *lease);
 
 static inline struct outbox *route_outbox(const struct client *client)
 {

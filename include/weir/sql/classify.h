@@ -4,10 +4,9 @@
  *
  * The answer is a struct sql_class: immutable, atomically counted, usable on any thread.
  * Whatever is not understood is said to be unknown, never guessed: see SQL_CLASS_UNKNOWN_CODE. Knows nothing
- * of catalogs: names are as written, views look like tables, triggers and
- * functions called as attributes (t.f) are not seen. Assumes
- * standard_conforming_strings = on. Costs 5 to 50 us; memo remembers the answers. Thread-safe (libpg_query
- * keeps its memory per thread).
+ * of catalogs: names are as written, views look like tables, triggers are not seen, functions called as
+ * attributes (t.f) look like columns. Assumes standard_conforming_strings = on. Costs 5 to 50 us; memo
+ * remembers the answers. Thread-safe (libpg_query keeps its memory per thread).
  */
 #ifndef WEIR_SQL_CLASSIFY_H
 #define WEIR_SQL_CLASSIFY_H
@@ -114,8 +113,8 @@ enum sql_flag {
     SQL_HOLD = 1 << 19,          /* WITH HOLD */
     SQL_CASCADE = 1 << 20,       /* TRUNCATE ... CASCADE */
     SQL_ANALYZE = 1 << 21,       /* EXPLAIN ANALYZE */
-    SQL_PLAIN_BEGIN =
-        1 << 22, /* BEGIN without options, or with READ COMMITTED, READ WRITE, NOT DEFERRABLE only */
+    SQL_PLAIN_BEGIN = 1 << 22, /* BEGIN without options, or with READ COMMITTED, NOT DEFERRABLE only: what no
+                                  server refuses (a standby does refuse READ WRITE) */
     SQL_ON_COMMIT_DROP = 1 << 23,      /* the temporary table goes when the transaction ends */
     SQL_ADVISORY_LOCK = 1 << 24,       /* a session-level advisory lock; see `advisory` */
     SQL_ADVISORY_UNLOCK = 1 << 25,     /* pg_advisory_unlock, _shared; see `advisory` */
@@ -135,11 +134,7 @@ enum sql_isolation {
 };
 
 /* What a plain BEGIN says although it needs not. */
-enum sql_begin_option {
-    SQL_BEGIN_READ_COMMITTED = 1,
-    SQL_BEGIN_READ_WRITE = 2,
-    SQL_BEGIN_NOT_DEFERRABLE = 4
-};
+enum sql_begin_option { SQL_BEGIN_READ_COMMITTED = 1, SQL_BEGIN_NOT_DEFERRABLE = 2 };
 
 struct sql_relation {
     const char *schema; /* NULL: found by search_path */
@@ -152,6 +147,10 @@ struct sql_function {
     uint16_t args; /* how many arguments are written (UINT16_MAX: an operator) */
     bool is_builtin;
 };
+
+#define SQL_FIELDS_UNKNOWN UINT16_MAX
+/* As `fields` of a statement has it. */
+uint32_t sql_name_hash(const char *name);
 
 /* One change of one setting, as set_config would be told. */
 struct sql_setting {
@@ -171,6 +170,8 @@ struct sql_statement {
     const struct sql_function *functions; /* and operators, as far as they are written */
     const struct sql_relation *types;     /* of casts, as written (pg_catalog.timestamptz for keywords) */
     const struct sql_setting *settings;
+    const uint32_t *fields; /* hashes of names behind a dot (t.f, (t).f), which may be calls of functions */
+    uint16_t n_fields;      /* SQL_FIELDS_UNKNOWN: more, or others, than are listed */
     uint16_t n_reads, n_writes, n_functions, n_types, n_settings;
     int16_t advisory;         /* locks taken minus locks given back, when every key is a constant ... */
     bool is_advisory_counted; /* ... and each call runs once; else the count is not known */

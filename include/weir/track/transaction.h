@@ -130,10 +130,12 @@ struct transaction_decision transaction_decide(const struct transaction *tx, con
                                                bool may_defer);
 /* The decision ANSWER was carried out for this class. */
 void transaction_answered(struct transaction *tx, const struct sql_class *class);
-/* What was held, as text to send: "BEGIN", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", ... Static. */
+/* What was held, as text to send: "BEGIN", "BEGIN ISOLATION LEVEL READ COMMITTED", ... Static. */
 const char *transaction_begin_text(const struct transaction *tx);
 /* The held BEGIN has been sent to a server. Its own CommandComplete and ReadyForQuery are not to be told. */
 void transaction_flushed(struct transaction *tx);
+/* It was sent, and the server refused it: held again, and failed. */
+void transaction_begin_refused(struct transaction *tx);
 bool transaction_is_held(const struct transaction *tx);
 /* An error that Weir itself raised while BEGIN was held: the block is failed, the server knows nothing of it.
  */

@@ -17,6 +17,7 @@ class Tap:
         self.sent = bytearray()  # all that went to the server, for looking at
         self.held = threading.Event()  # set once a request has set the trap
         self._trap = None
+        self._swap = None
         self._lock = threading.Lock()
         self._links = []
         self._flowing = threading.Event()
@@ -76,6 +77,11 @@ class Tap:
         self.held.clear()
         self._trap = fragment.encode()
 
+    def misspell(self, right, wrong):
+        """The next request that contains `right` reaches the server with `wrong`, of the same length, instead."""
+        assert len(right) == len(wrong)
+        self._swap = (right, wrong)
+
     def refuse_new(self):
         """New connections are taken and never answered; those there are go on."""
         self.is_deaf = True
@@ -116,6 +122,13 @@ class Tap:
             threading.Thread(target=self._copy, args=(near, far, [self._flowing], gate), daemon=True).start()
             threading.Thread(target=self._copy, args=(far, near, [self._answering, gate], None), daemon=True).start()
 
+    def _misspelt(self, piece):
+        swap = self._swap
+        if not swap or swap[0] not in piece:
+            return piece
+        self._swap = None
+        return piece.replace(*swap)
+
     def _look(self, piece, gate):
         self.sent += piece
         if self._trap and self._trap in piece:
@@ -133,6 +146,7 @@ class Tap:
                     target.shutdown(socket.SHUT_WR)
                     return
                 if trap_gate:
+                    piece = self._misspelt(piece)
                     self._look(piece, trap_gate)
                 target.sendall(piece)
         except (OSError, ValueError):

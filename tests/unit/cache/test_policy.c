@@ -248,7 +248,9 @@ static void test_c05_what_a_user_may_have_put_in_front_is_refused(void **state)
     catalog = catalog_of(facts, NULL, "=");
     expect(catalog, "public", "SELECT * FROM users WHERE id IN (1, 2)", CACHE_REASON_SHADOWED);
     catalog_unref(catalog);
-    catalog = catalog_of((struct catalog_facts){.has_odd_casts = true}, NULL, NULL);
+    struct catalog_builder *b = builder_of(&facts);
+    catalog_builder_somewhere(b, CATALOG_ODD_CASTS);
+    catalog = catalog_builder_finish(b);
     expect(catalog, "public", "SELECT * FROM users", CACHE_REASON_SHADOWED);
     catalog_unref(catalog);
     catalog = catalog_of((struct catalog_facts){.is_in_recovery = true}, NULL, NULL);
@@ -348,12 +350,27 @@ static void test_c10_reading_may_run_code(void **state)
         {"SELECT * FROM nowhere", false}, /* a temporary view, perhaps */
         {"SELECT upper(name) FROM users", false},
         {"SELECT pg_catalog.upper(name) FROM users", true},
+        {"SELECT u.name FROM users u", true},
+        {"SELECT u.full_name FROM users u", false},
+        {"SELECT (u).full_name FROM users u", false},
+        {"SELECT full_name FROM users u", true}, /* no call without a dot */
+        {"SELECT '1'::int4", true},
+        {"SELECT '1'::checked", false},
+        {"SELECT CAST(id AS tenant.checked) FROM users", true},
+        {"ANALYZE users", false},
+        {"FETCH 1 FROM c", true},
+        {"INSERT INTO orders VALUES (1)", true},
+        {"INSERT INTO users VALUES (1)", false}, /* a default of it, say */
+        {"SELECT id FROM users", true},
     };
     struct catalog_builder *b = builder_of(&(struct catalog_facts){.database_oid = 1});
     catalog_builder_runs_code(b, 4);
     catalog_builder_runs_code(b, 7);
     catalog_builder_runs_code(b, 23);
     catalog_builder_code(b, "public", "upper");
+    catalog_builder_row_code(b, "public", "full_name");
+    catalog_builder_code_type(b, "public", "checked");
+    catalog_builder_write_runs_code(b, 1);
     struct catalog *catalog = catalog_builder_finish(b);
     assert_true(catalog_has_code(catalog));
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

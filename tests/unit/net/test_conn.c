@@ -202,6 +202,42 @@ static void input_is_bounded_and_goes_on_when_there_is_room(void **state)
     close_fixture(&f);
 }
 
+/* Waits for a long message to be there in full, as the layers above do, and takes it. */
+static size_t on_long(void *owner, struct slice data)
+{
+    struct fixture *f = owner;
+    f->calls++;
+    if (data.len >= f->take_most)
+        return data.len;
+    if (f->take_most != SIZE_MAX)
+        conn_set_input_limit(f->conn, f->take_most);
+    return 0;
+}
+
+static void a_wider_limit_is_for_one_message(void **state)
+{
+    (void)state;
+    static const struct conn_handler waits = {.on_data = on_long, .on_closed = on_closed};
+    struct fixture f;
+    open_fixture(&f);
+    conn_set_handler(f.conn, &waits, &f);
+    uint8_t *bytes = fill(4 * CONN_INPUT_LIMIT);
+    f.take_most = 4 * CONN_INPUT_LIMIT;
+    for (size_t sent = 0; sent < f.take_most;) {
+        ssize_t wrote = write(f.peer, bytes + sent, f.take_most - sent);
+        sent += wrote > 0 ? (size_t)wrote : 0;
+        pump_rounds(loop());
+    }
+    pump_until(loop(), conn_input_pending(f.conn) == 0);
+    f.take_most = SIZE_MAX;
+    ssize_t wrote;
+    while ((wrote = write(f.peer, bytes, 4 * CONN_INPUT_LIMIT)) > 0)
+        pump_rounds(loop());
+    assert_true(conn_input_pending(f.conn) <= CONN_INPUT_LIMIT);
+    free(bytes);
+    close_fixture(&f);
+}
+
 static void reading_can_be_switched_off(void **state)
 {
     (void)state;
@@ -530,11 +566,31 @@ static void moves_to_another_worker_with_its_bytes(void **state)
     worker_free(other);
 }
 
+static void what_could_not_be_built_is_not_written(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_fixture(&f);
+    struct buf built = BUF_INIT;
+    char text[8];
+    buf_append_str(&built, "half");
+    assert_false(buf_reserve(&built, SIZE_MAX / 2));
+    conn_write_buf(f.conn, &built);
+    assert_int_equal(f.closed, 0); /* not from inside a write */
+    pump_until(loop(), f.closed == 1);
+    assert_int_equal(f.close_error, ENOMEM);
+    assert_int_equal(read(f.peer, text, sizeof(text)), -1);
+    buf_free(&built);
+    close_fixture(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_not_taken_is_given_again_with_the_rest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(input_is_bounded_and_goes_on_when_there_is_room, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_could_not_be_built_is_not_written, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_wider_limit_is_for_one_message, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reading_can_be_switched_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(output_is_kept_in_order_and_its_ebb_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_end_is_told_once_with_its_reason, set_up, tear_down),

@@ -1,5 +1,6 @@
 /* outbox: pieces arrive in order, neighbours become one, another receiver flushes, and what is dropped is not
  * sent. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,8 @@
 
 #include "weir/session/outbox.h"
 
+#include "../net/pump.h"
+
 static struct worker *worker;
 static struct conn *conns[2];
 static int peers[2];
@@ -23,9 +26,12 @@ static size_t take(void *owner, struct slice data)
     return data.len;
 }
 
+static int end; /* what the last connection to end was told */
+
 static void closed(void *owner, int error)
 {
-    (void)owner, (void)error;
+    (void)owner;
+    end = error;
 }
 
 static const struct conn_handler handler = {.on_data = take, .on_closed = closed};
@@ -165,6 +171,33 @@ static void what_is_dropped_is_not_sent(void **state)
     assert_string_equal(got(0), "sent");
 }
 
+/* A request no memory can meet leaves a buf failed. */
+static void run_out_of_memory(struct buf *buf)
+{
+    assert_false(buf_reserve(buf, SIZE_MAX / 2));
+}
+
+static void what_memory_ran_out_over_is_not_sent_in_part(void **state)
+{
+    (void)state;
+    end = 0;
+    make(0, "whole");
+    outbox_flush(&outbox);
+    pass(0, "input", 5);
+    make(0, "be");
+    run_out_of_memory(outbox_make(&outbox, conns[0]));
+    make(0, "ginning");
+    pass(0, "more input", 10);
+    outbox_flush(&outbox);
+    assert_string_equal(got(0), "whole");
+    pump_until(worker_loop(worker), end == ENOMEM);
+    make(0, "after the end");
+    make(1, "another");
+    outbox_flush(&outbox);
+    assert_string_equal(got(0), "");
+    assert_string_equal(got(1), "another");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +207,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(more_pieces_than_fit_are_sent_on_the_way, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_made_may_move_while_it_grows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_dropped_is_not_sent, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_memory_ran_out_over_is_not_sent_in_part, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

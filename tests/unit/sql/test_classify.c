@@ -255,8 +255,9 @@ static void transactions(void **state)
 {
     (void)state;
     check("BEGIN", "begin PLAIN_BEGIN");
-    check("START TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE, NOT DEFERRABLE",
+    check("START TRANSACTION ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE",
           "begin isolation=2 PLAIN_BEGIN START");
+    check("BEGIN READ WRITE", "begin");
     check("BEGIN ISOLATION LEVEL SERIALIZABLE", "begin isolation=4");
     check("BEGIN READ ONLY", "begin");
     check("BEGIN DEFERRABLE", "begin");

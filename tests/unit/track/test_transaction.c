@@ -385,6 +385,7 @@ static void holds_plain_begins_only(void **state)
     (void)state;
     const char *const relayed[] = {"BEGIN ISOLATION LEVEL SERIALIZABLE",
                                    "BEGIN READ ONLY",
+                                   "BEGIN READ WRITE",
                                    "BEGIN; SELECT 1",
                                    "SELECT 1",
                                    "COMMIT",
@@ -398,8 +399,8 @@ static void holds_plain_begins_only(void **state)
     assert_string_equal(transaction_begin_text(&tx), "BEGIN");
     answered("COMMIT", "COMMIT", 'I');
     assert_false(transaction_is_held(&tx));
-    answered("START TRANSACTION READ WRITE, ISOLATION LEVEL READ COMMITTED", "START TRANSACTION", 'T');
-    assert_string_equal(transaction_begin_text(&tx), "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
+    answered("START TRANSACTION NOT DEFERRABLE, ISOLATION LEVEL READ COMMITTED", "START TRANSACTION", 'T');
+    assert_string_equal(transaction_begin_text(&tx), "BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE");
     assert_true(transaction_may_hit(&tx, false));
     answered("", "", 'T');
     answered("ABORT", "ROLLBACK", 'I');
