@@ -74,8 +74,13 @@ const struct option *option_nearest(enum option_scope scope, const char *name)
     size_t count;
     const struct option *rows = option_table(scope, &count);
     const struct option *best = NULL;
-    unsigned least = 1 + (unsigned)strlen(name) / 4;
+    size_t len = strlen(name);
+    unsigned least = 1 + (unsigned)len / 4;
     for (size_t i = 0; i < count; i++) {
+        /* Names whose lengths differ by more are farther apart than that, and need not be compared. */
+        size_t other = strlen(rows[i].name);
+        if ((len > other ? len - other : other - len) > least)
+            continue;
         unsigned d = distance(name, rows[i].name);
         if (d <= least && (best == NULL || d < least)) {
             best = &rows[i];
