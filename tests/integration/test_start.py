@@ -17,7 +17,7 @@ from harness.capability import ROOT
 from harness.console import Console
 from harness.wait import seconds, until
 
-pytestmark = [pytest.mark.needs("cache"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.needs("cache", "plain"), pytest.mark.timeout(400)]
 
 
 class Start:
