@@ -35,6 +35,7 @@ struct cache_fill *fill_new(struct cache_worker *w, const struct cache_request *
     fill->version = verdict->version;
     fill->ttl_us = r->ttl_us;
     fill->shape = r->shape;
+    fill->source = CACHE_FROM_FETCH;
     return fill;
 }
 
@@ -132,12 +133,12 @@ void cache_wait_cancel(struct cache_wait *wait)
         wait->is_cancelled = true;
 }
 
-static void tell_all(struct list *waiters, struct entry *entry)
+static void tell_all(struct list *waiters, struct entry *entry, enum cache_source source)
 {
     for (struct list_node *node; (node = list_pop_front(waiters)) != NULL;) {
         struct cache_answer answer = {.outcome = CACHE_PASS, .reason = CACHE_REASON_FETCH_FAILED};
         if (entry != NULL)
-            answer = (struct cache_answer){.outcome = CACHE_HIT, .entry = entry_ref(entry)};
+            answer = (struct cache_answer){.outcome = CACHE_HIT, .source = source, .entry = entry_ref(entry)};
         wait_tell(list_entry(node, struct cache_wait, waiter.node), &answer);
     }
 }
@@ -148,7 +149,7 @@ void fill_land(struct cache_fill *fill, struct entry *entry)
         return;
     struct list waiters;
     flight_end(fill->worker->cache->flights, &fill->flight, &waiters);
-    tell_all(&waiters, entry);
+    tell_all(&waiters, entry, fill->source);
 }
 
 void fill_pass_on(struct cache_fill *fill)
@@ -236,12 +237,12 @@ static struct entry *make_entry(const struct cache_fill *fill, uint64_t now_us)
     return entry_new(&contents);
 }
 
-void cache_fill_commit(struct cache_fill *fill, uint64_t now_us)
+enum cache_committed cache_fill_commit(struct cache_fill *fill, uint64_t now_us)
 {
     struct cache_worker *w = fill->worker;
     if (!is_complete(fill)) {
         cache_fill_abort(fill, CACHE_ABORT_ANSWER);
-        return;
+        return CACHE_UNFIT;
     }
     bool is_current =
         vector_is_current(fill->flight.vector, fill->flight.vector_count) && is_version_current(fill);
@@ -257,6 +258,7 @@ void cache_fill_commit(struct cache_fill *fill, uint64_t now_us)
     fill_land(fill, entry);
     entry_unref(entry);
     fill_free(fill);
+    return is_current ? CACHE_STORED : CACHE_OVERTAKEN;
 }
 
 void cache_fill_abort(struct cache_fill *fill, enum cache_abort why)

@@ -138,6 +138,7 @@ static void redis_answered(void *context, enum redis_answer outcome, struct slic
     }
     cache_count(&w->counters.redis_hits, 1);
     store_memory_put(w->cache->memory, entry, now_us);
+    fill->source = CACHE_FROM_REDIS;
     fill_land(fill, entry);
     entry_unref(entry);
     fill_free(fill);

@@ -42,8 +42,8 @@ const struct option *option_find(enum option_scope scope, const char *name)
 }
 
 /* Levenshtein distance, swapped neighbours counted as one; names longer than 63 bytes are far from
- * everything. */
-static unsigned distance(const char *a, const char *b)
+ * everything. UINT_MAX as soon as it is known to be more than `limit`: the least of a row never falls. */
+static unsigned distance(const char *a, const char *b, unsigned limit)
 {
     enum { MAX = 64 };
     size_t n = strlen(a), m = strlen(b);
@@ -54,7 +54,7 @@ static unsigned distance(const char *a, const char *b)
         rows[0][j] = (unsigned)j;
     for (size_t i = 1; i <= n; i++) {
         unsigned *now = rows[i % 3], *before = rows[(i + 2) % 3], *earlier = rows[(i + 1) % 3];
-        now[0] = (unsigned)i;
+        unsigned least = now[0] = (unsigned)i;
         for (size_t j = 1; j <= m; j++) {
             unsigned best = before[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
             if (before[j] + 1 < best)
@@ -64,7 +64,11 @@ static unsigned distance(const char *a, const char *b)
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && earlier[j - 2] + 1 < best)
                 best = earlier[j - 2] + 1;
             now[j] = best;
+            if (best < least)
+                least = best;
         }
+        if (least > limit)
+            return UINT_MAX;
     }
     return rows[n % 3][m];
 }
@@ -74,9 +78,14 @@ const struct option *option_nearest(enum option_scope scope, const char *name)
     size_t count;
     const struct option *rows = option_table(scope, &count);
     const struct option *best = NULL;
-    unsigned least = 1 + (unsigned)strlen(name) / 4;
+    size_t len = strlen(name);
+    unsigned least = 1 + (unsigned)len / 4;
     for (size_t i = 0; i < count; i++) {
-        unsigned d = distance(name, rows[i].name);
+        /* Names whose lengths differ by more are farther apart than that, and need not be compared. */
+        size_t other = strlen(rows[i].name);
+        if ((len > other ? len - other : other - len) > least)
+            continue;
+        unsigned d = distance(name, rows[i].name, least);
         if (d <= least && (best == NULL || d < least)) {
             best = &rows[i];
             least = d;

@@ -241,14 +241,18 @@ static struct cached_ask *ask_cache(struct client *client, const struct cache_re
     return ask;
 }
 
-static void account_hit(struct client *client, struct entry *entry, uint64_t since_us, size_t bytes)
+static void account_hit(struct client *client, const struct cached_ask *ask, size_t bytes)
 {
     struct counters *counters = &client->part->counters;
-    uint64_t cost = entry_cost_us(entry);
+    uint64_t cost = entry_cost_us(ask->answer.entry);
     uint64_t now = clock_now_us();
-    const struct request_times times = {.weir_us = now - since_us, .saved_us = cost, .is_hit = true};
+    const struct request_times times = {.weir_us = now - ask->since_us, .saved_us = cost, .is_hit = true};
     ledger_record(&client->part->ledger, &times);
     counter_bump(&counters->cache_hits);
+    if (ask->answer.source == CACHE_FROM_FETCH)
+        counter_bump(&counters->cache_joins);
+    else if (ask->answer.source == CACHE_FROM_REDIS)
+        counter_bump(&counters->cache_redis_hits);
     counter_bump(&counters->query_count);
     counter_add(&counters->saved_time, cost);
     counter_add(&counters->cache_sent_bytes, bytes);
@@ -329,7 +333,7 @@ enum cached_step cached_query(struct client *client, struct sql_class *class, ui
     struct buf none = BUF_INIT, ready = BUF_INIT;
     encode_ready(&ready, client_status(client));
     write_pieces(client, &none, answer, &ready);
-    account_hit(client, entry, ask->since_us, answer.len);
+    account_hit(client, ask, answer.len);
     entry_unref(entry);
     settle(client);
     spare_lease(client);
@@ -452,7 +456,7 @@ static void answer_batch(struct client *client, const struct batch *batch, struc
     size_t bytes = front.len + rows.len + back.len;
     write_pieces(client, &front, rows, &back);
     if (batch->has_bind)
-        account_hit(client, entry, ask->since_us, bytes);
+        account_hit(client, ask, bytes);
     entry_unref(entry);
     settle(client);
     spare_lease(client);
@@ -551,8 +555,12 @@ void cached_end_fill(struct lease *lease, bool is_complete)
         return;
     lease->fill = NULL;
     if (is_complete) {
-        counter_bump(&lease->server->part->counters.cache_fills);
-        cache_fill_commit(fill, clock_now_us());
+        struct counters *counters = &lease->server->part->counters;
+        enum cache_committed committed = cache_fill_commit(fill, clock_now_us());
+        if (committed == CACHE_STORED)
+            counter_bump(&counters->cache_fills);
+        else if (committed == CACHE_OVERTAKEN)
+            counter_bump(&counters->cache_discarded);
     } else {
         cache_fill_abort(fill, lease->client == NULL ? CACHE_ABORT_FETCHER : CACHE_ABORT_ANSWER);
     }

@@ -9,13 +9,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
-from contenders import Direct, Pooled, Relay  # noqa: E402
+from contenders import ALL_MODES, Direct, Pgpool, Pooled, Relay  # noqa: E402
 from harness.postgres import Postgres  # noqa: E402
+from harness.redis import Redis  # noqa: E402
 from harness.system import raise_file_limit  # noqa: E402
-from load import BAR, CpuRun, failure_free, syscalls_per_query  # noqa: E402
+from load import BAR, AskRun, CpuRun, failure_free, syscalls_per_query  # noqa: E402
 
-LOOKUP = "\\set aid random(1, 1000)\nSELECT abalance FROM pgbench_accounts WHERE aid = :aid;\n"
-CACHED = {"cache": "exact", "cache_writes": "through_weir"}
+FEW, MANY = 1000, 20000  # keys that are looked up
+LOAD_CLIENTS = 64
+CACHED = {"cache": "exact", "cache_writes": "through_weir", "cache_ttl": 3600}
 
 
 def table(heads, rows):
@@ -76,27 +78,61 @@ def syscall_counts(contenders):
 
 
 def hit_costs(postgres, options):
-    """What a hit of the in-process cache costs, and how many there are in a second."""
-    print("### Cache hits (a lookup by primary key, 1,000 keys, 64 clients)\n")
-    weir = Pooled.weir(postgres, **CACHED)
-    direct = Direct(postgres)
+    """What a hit costs, in process and out of Redis, and how many there are in a second; beside PostgreSQL's own answers
+    and pgpool2's query cache. The load is the same for all: tests/bench/ask.c, of 64 connections."""
+    print(f"### Cache hits: the lookup of pgbench -S, {LOAD_CLIENTS} clients, each answer checked, {options.pairs} pairs of"
+          f" {options.seconds} s\n")
+    with postgres.connect() as link:
+        link.execute("UPDATE pgbench_accounts SET abalance = aid * 7")
+        link.execute("VACUUM FULL pgbench_accounts")
+        link.execute("ANALYZE pgbench_accounts")
+    rows, redis = [], Redis().start()
+    direct, pgpool = Direct(postgres), Pgpool(postgres, LOAD_CLIENTS + 4)
     try:
-        CpuRun(weir, "simple", 8, 3, script=LOOKUP)  # fills
-        rows = []
-        for mode in ("simple", "extended", "prepared"):
-            hits, plain = [], []
-            for _ in range(options.pairs):
-                before = weir.pooler.hits()
-                run = CpuRun(weir, mode, 64, options.seconds, script=LOOKUP)
-                share = (weir.pooler.hits() - before) / run.transactions
-                hits.append(run)
-                plain.append(CpuRun(direct, mode, 64, options.seconds, script=LOOKUP))
-            rows.append([mode, f"{share:.1%}", middle([r.cpu_us for r in hits]),
-                         middle([r.per_second for r in hits], 0), middle([r.per_second for r in plain], 0),
-                         spread([a.per_second / b.per_second for a, b in zip(hits, plain)])])
-        table(["protocol", "hits", "µs of CPU for each", "tps from the cache", "tps direct", "ratio"], rows)
+        weir = Pooled.weir(postgres, **CACHED)
+        try:
+            rows += hit_rows([(direct, FEW), (weir, FEW), (pgpool, FEW)], postgres, options)
+        finally:
+            weir.stop()
+        # Now with so little memory that next to nothing of MANY is found in it again: those hits come out of Redis.
+        with_redis = {"cache_memory": "64kB", "cache_redis": redis.url, "cache_redis_timeout": 0.1}
+        weir = Pooled.weir(postgres, "weir, Redis", **CACHED, **with_redis)
+        try:
+            rows += hit_rows([(direct, MANY), (weir, MANY), (pgpool, MANY)], postgres, options)
+        finally:
+            weir.stop()
     finally:
-        weir.stop()
+        pgpool.stop()
+        redis.remove()
+    table(["protocol", "answered by", "keys", "hits", "µs of CPU for each", "and of PostgreSQL's", "tps", "tps ÷ direct",
+           "load, of a core"], rows)
+
+
+def until_filled(contender, postgres, mode, keys):
+    """Every key is asked for, until all are hits; then at random, since each process of pgpool2 learns for itself."""
+    for _ in range(10):
+        if AskRun(contender, postgres, mode, 8, keys, 0).hits > 0.99 or contender.name == "direct":
+            break
+    AskRun(contender, postgres, mode, LOAD_CLIENTS, keys, 1)
+
+
+def hit_rows(contenders, postgres, options):
+    """Rows of the table for some contenders, of whom one at most has the exact cache: PostgreSQL gives it to one alone."""
+    for mode in ALL_MODES:
+        for contender, keys in contenders:
+            until_filled(contender, postgres, mode, keys)
+        runs = {contender.name: [] for contender, _ in contenders}
+        for pair in range(options.pairs):
+            for contender, keys in contenders if pair % 2 == 0 else contenders[::-1]:
+                run = AskRun(contender, postgres, mode, LOAD_CLIENTS, keys, options.seconds)
+                runs[contender.name].append(run)
+                print(BAR, mode, contender.name, run, file=sys.stderr)
+        for contender, keys in contenders:
+            found = runs[contender.name]
+            ratios = [a.per_second / b.per_second for a, b in zip(found, runs["direct"])]
+            yield [mode, contender.name, keys, f"{statistics.median(r.hits for r in found):.1%}",
+                   middle([r.cpu_us for r in found]), middle([r.behind_us for r in found]),
+                   middle([r.per_second for r in found], 0), spread(ratios), f"{statistics.median(r.load_share for r in found):.0%}"]
 
 
 def main():

@@ -1,12 +1,14 @@
-"""What is measured: PostgreSQL itself, the bare relay, pgbouncer and Weir, each with a port and a process."""
+"""What is measured: PostgreSQL itself, the bare relay, pgbouncer, pgpool2 and Weir, each with a port and a process."""
 
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 from harness import system
 from harness.capability import WEIR_BIN
 from harness.pooler import Pooler
+from harness.postgres import program
 from harness.wait import until
 
 RELAY = Path(__file__).resolve().parents[2] / "build" / "relay"
@@ -18,9 +20,57 @@ class Direct:
 
     def __init__(self, postgres):
         self.port = postgres.port
+        self.family = postgres.process.pid
+
+    def hits(self):
+        return 0
 
     def stop(self):
         pass
+
+
+class Pgpool:
+    """Debian's pgpool2 with its own query cache in shared memory; a process for each client."""
+
+    name, modes = "pgpool2", ALL_MODES
+
+    def __init__(self, postgres, clients):
+        self.port = system.free_port()
+        self.directory = system.make_directory("weir-pgpool-")
+        settings = {
+            "backend_clustering_mode": "raw", "listen_addresses": "127.0.0.1", "port": self.port, "pcp_port": system.free_port(),
+            "socket_dir": self.directory, "pcp_socket_dir": self.directory, "pid_file_name": self.directory / "pid",
+            "logdir": self.directory, "backend_hostname0": "127.0.0.1", "backend_port0": postgres.port, "num_init_children": clients,
+            "max_pool": 1, "load_balance_mode": "off", "sr_check_period": 0, "enable_pool_hba": "off",
+            "memory_cache_enabled": "on", "memqcache_method": "shmem", "memqcache_oiddir": self.directory / "oids",
+        }
+        conf = self.directory / "pgpool.conf"
+        conf.write_text("".join(f"{key} = '{value}'\n" for key, value in settings.items()))
+        (self.directory / "oids").mkdir()
+        for path in (conf, self.directory / "oids"):
+            system.give_to_account(path)
+        with open(self.directory / "log", "wb") as log:
+            self.process = subprocess.Popen([shutil.which("pgpool") or "/usr/sbin/pgpool", "-n", "-f", conf, "-F", "/dev/null"],
+                                            stdout=log, stderr=log, cwd=self.directory, **system.as_account())
+        self.family = self.process.pid
+        until("pgpool2 accepts", self._accepts)
+
+    def _accepts(self):
+        assert self.process.poll() is None, (self.directory / "log").read_text()[-2000:]
+        return subprocess.run([program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]).returncode == 0
+
+    def hits(self):
+        shown = subprocess.run([program("psql"), "-AtqX", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-c",
+                                "SHOW pool_cache", "postgres"], capture_output=True, text=True, check=True).stdout
+        return int(shown.split("|")[0])
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Relay:
@@ -45,15 +95,20 @@ class Pooled:
                              binary=binary)
         self.pooler.start()
         self.port, self.pid = self.pooler.port, self.pooler.pid
+        self.family = self.pid
+        self.counter = "weir_cache_redis_hits_total" if options.get("cache_redis") else "weir_cache_hits_total"
 
     @classmethod
-    def weir(cls, postgres, **options):
-        return cls("weir", postgres, WEIR_BIN, ALL_MODES, options)
+    def weir(cls, postgres, name="weir", **options):
+        return cls(name, postgres, WEIR_BIN, ALL_MODES, options)
 
     @classmethod
     def pgbouncer(cls, postgres):
         # Debian 12's has no prepared statements in transaction mode.
         return cls("pgbouncer", postgres, Path(shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"), ALL_MODES[:2], {})
+
+    def hits(self):
+        return self.pooler.metric(self.counter)
 
     def stop(self):
         try:

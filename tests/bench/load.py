@@ -1,14 +1,17 @@
-"""pgbench runs, and what they cost the process in between."""
+"""Runs of pgbench and of the light load, and what they cost the process in between."""
 
 import re
 import subprocess
 import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 
 from harness.postgres import program
-from harness.system import cpu_seconds
+from harness.system import cpu_seconds, family_cpu_seconds
+from harness.wait import until
 
+ASK = Path(__file__).resolve().parents[2] / "build" / "ask"
 BAR = "  "
 
 
@@ -23,26 +26,44 @@ def failure_free(postgres_or_port, arguments, user="postgres"):
 
 
 class CpuRun:
-    """One run of pgbench -S, or of a script, and the CPU time that the contender's process took for it."""
+    """One run of pgbench -S, and the CPU time that the contender's process took for it."""
 
-    def __init__(self, contender, mode, clients, seconds, script=None):
-        arguments = ["-n", "-M", mode, "-c", str(clients), "-j", "1", "-T", str(seconds)]
-        with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
-            if script:
-                file.write(script)
-                file.flush()
-                arguments += ["-f", file.name]
-            else:
-                arguments.append("-S")
-            before = cpu_seconds(contender.pid) if contender.pid else 0
-            shown = failure_free(contender.port, arguments)
-            cpu = cpu_seconds(contender.pid) - before if contender.pid else 0
+    def __init__(self, contender, mode, clients, seconds):
+        before = cpu_seconds(contender.pid) if contender.pid else 0
+        shown = failure_free(contender.port, ["-n", "-S", "-M", mode, "-c", str(clients), "-j", "1", "-T", str(seconds)])
+        cpu = cpu_seconds(contender.pid) - before if contender.pid else 0
         self.transactions = int(re.search(r"actually processed: (\d+)", shown).group(1))
         self.per_second = float(re.search(r"tps = ([\d.]+)", shown).group(1))
         self.cpu_us = cpu / self.transactions * 1e6
 
     def __str__(self):
         return f"{self.cpu_us:.2f} µs, {self.per_second:.0f} tps"
+
+
+class AskRun:
+    """One run of the light load (tests/bench/ask.c), each answer checked: answers in a second, CPU time of the contender
+    with all its processes for each answer, and of PostgreSQL, the share of answers that were hits by the contender's own
+    count, and how busy the load itself kept its core."""
+
+    def __init__(self, contender, postgres, mode, clients, keys, seconds):
+        others = postgres.server_connections("postgres")
+        hits, cpu, behind = contender.hits(), family_cpu_seconds(contender.family), family_cpu_seconds(postgres.process.pid)
+        run = subprocess.run([ASK, str(contender.port), mode, str(clients), str(keys), str(seconds)], capture_output=True, text=True)
+        if run.returncode != 0:
+            raise SystemExit(f"the light load on {contender.name} failed ({mode}): {run.stderr[-500:]}")
+        answers, self.span, own = (float(n) for n in re.match(r"(\d+) answers in ([\d.]+) s, ([\d.]+) s", run.stdout).groups())
+        self.answers = int(answers)
+        self.per_second = answers / self.span
+        self.load_share = own / self.span
+        if contender.name == "direct":  # what a backend took is in its family's account before it ends and after
+            until("the clients have left", lambda: postgres.server_connections("postgres") <= others)
+        self.cpu_us = (family_cpu_seconds(contender.family) - cpu) / answers * 1e6
+        self.behind_us = (family_cpu_seconds(postgres.process.pid) - behind) / answers * 1e6
+        self.hits = min(1, (contender.hits() - hits) / answers)  # pgpool2 counts some twice
+
+    def __str__(self):
+        return (f"{self.cpu_us:.2f} µs, PostgreSQL {self.behind_us:.2f} µs, {self.per_second:.0f} tps, {self.hits:.1%} hits,"
+                f" load {self.load_share:.0%} of a core")
 
 
 def syscalls_per_query(contender, clients):

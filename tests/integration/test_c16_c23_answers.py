@@ -122,6 +122,7 @@ def test_c22_a_herd_is_one_query(cached, tap):
         tap.release()
         assert [value(c.ready()) for c in clients] == [f"turn {turn}"] * 60
         assert cache.database.executions("items") - before <= 2, "the herd reached PostgreSQL"
+    assert cache.counted("joins") > 100
 
 
 @pytest.mark.parametrize("fate", ["reset", "quit", "cancel"])

@@ -56,6 +56,7 @@ def test_c21_redis_answers_what_memory_has_forgotten(shared, redis):
     client = fill(cache, redis)
     _, count = cache.executed(lambda: read_all(client, original), "docs")
     assert count < 150, f"{count} of 300 reached PostgreSQL"
+    assert cache.counted("redis_hits") > 100
 
 
 def test_c21_a_write_ends_what_is_in_redis(shared, redis):

@@ -11,7 +11,7 @@ from harness import system
 from harness.crowd import Crowd
 from harness.postgres import program
 from harness.system import cpu_seconds, resident_bytes
-from harness.wait import SLOW
+from harness.wait import SLOW, until
 from harness.wire import query
 
 
@@ -30,6 +30,13 @@ def bench(database):
     return database
 
 
+def balances_add_up(bench):
+    sums = [bench.value(f"SELECT coalesce(sum({column}), 0) FROM {table}") for column, table in (
+        ("abalance", "pgbench_accounts"), ("bbalance", "pgbench_branches"), ("tbalance", "pgbench_tellers"),
+        ("delta", "pgbench_history"))]
+    assert len(set(sums)) == 1, sums
+
+
 MATRIX = [(mode, protocol, clients, reconnects)
           for mode in ("session", "transaction")
           for protocol in ("simple", "extended", "prepared")
@@ -46,10 +53,7 @@ def test_pgbench_balances_add_up(start, bench, mode, protocol, clients, reconnec
     options = ["-M", protocol, "-c", str(clients), "-t", str(each)] + (["-C"] if reconnects else [])
     assert pgbench(pooler, *options) == clients * each
     assert pgbench(pooler, "-S", *options) == clients * each
-    sums = [bench.value(f"SELECT coalesce(sum({column}), 0) FROM {table}") for column, table in (
-        ("abalance", "pgbench_accounts"), ("bbalance", "pgbench_branches"), ("tbalance", "pgbench_tellers"),
-        ("delta", "pgbench_history"))]
-    assert len(set(sums)) == 1, sums
+    balances_add_up(bench)
     assert bench.value("SELECT count(*) FROM pgbench_history") == clients * each
     assert bench.connections() <= size
 
@@ -68,15 +72,31 @@ def test_pgbench_with_the_cache_on(start, bench, protocol):
     everyone.add(lambda: pgbench(pooler, "-M", protocol, "-c", "8", "-t", "50"))
     everyone.add(lambda: pgbench(pooler, "-S", "-M", protocol, "-c", "8", "-t", "300"))
     everyone.join(90)
-    sums = {bench.value(f"SELECT coalesce(sum({c}), 0) FROM {t}") for c, t in (
-        ("abalance", "pgbench_accounts"), ("delta", "pgbench_history"))}
-    assert len(sums) == 1
+    balances_add_up(bench)
 
 
 def test_five_hundred_clients_on_ten_servers(start, bench):
     pooler = start(default_pool_size=10, max_client_conn=1000)
     assert pgbench(pooler, "-S", "-c", "500", "-j", "2", "-t", "10") == 5000
     assert bench.connections() <= 10
+
+
+@pytest.mark.full
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("protocol", ["simple", "extended", pytest.param("prepared", marks=pytest.mark.needs("prepared"))])
+@pytest.mark.parametrize("kind, reconnects", [("-S", False), ("tpc-b", False), ("-S", True), ("tpc-b", True)])
+def test_five_hundred_clients_in_every_protocol(start, bench, kind, reconnects, protocol):
+    pooler = start(default_pool_size=10, max_client_conn=1000)
+    each = 4 if reconnects else 20 if kind == "tpc-b" else 100
+    options = ["-M", protocol, "-c", "500", "-j", "2", "-t", str(each)] + (["-C"] if reconnects else [])
+    assert pgbench(pooler, *(["-S"] if kind == "-S" else []), *options, limit=300) == 500 * each
+    assert bench.value("SELECT count(*) FROM pgbench_history") == (0 if kind == "-S" else 500 * each)
+    assert bench.connections() <= 10
+    balances_add_up(bench)
+    assert pgbench(pooler, "-S", "-c", "1", "-t", "1") == 1, "nobody is left waiting"
+    with pooler.admin() as console:
+        row = until("all have left", lambda: (r := console.pool("test", "app"))["cl_active"] == "0" and r)
+        assert row["cl_waiting"] == "0" and int(row["sv_active"]) == 0
 
 
 def fairness(pooler, clients, span):

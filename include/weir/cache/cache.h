@@ -169,8 +169,11 @@ struct cache_request {
 
 enum cache_outcome { CACHE_HIT, CACHE_MISS, CACHE_WAIT, CACHE_PASS };
 
+enum cache_source { CACHE_FROM_MEMORY, CACHE_FROM_FETCH, CACHE_FROM_REDIS };
+
 struct cache_answer {
     enum cache_outcome outcome;
+    enum cache_source source; /* HIT: where it was, or that another asker has just fetched it */
     struct entry *entry;      /* HIT: the caller's reference */
     struct cache_fill *fill;  /* MISS: the caller's, to be committed or aborted */
     struct cache_wait *wait;  /* WAIT: valid until the callback or cache_wait_cancel */
@@ -210,7 +213,8 @@ bool cache_fill_append(struct cache_fill *fill, enum entry_part part, struct sli
  * The answer is complete: at ReadyForQuery (status I or T) for the statement alone, nothing else having come
  * (no notice, no ParameterStatus). Stores it if the generations are unchanged. Consumes the fill.
  */
-void cache_fill_commit(struct cache_fill *fill, uint64_t now_us);
+enum cache_committed { CACHE_STORED, CACHE_OVERTAKEN, CACHE_UNFIT }; /* by a write; too big, or in part */
+enum cache_committed cache_fill_commit(struct cache_fill *fill, uint64_t now_us);
 
 /* Those who wait shall wait no longer and ask for themselves (the asker reads slowly, say); the fill itself
  * goes on. */

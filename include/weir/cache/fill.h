@@ -23,6 +23,7 @@ struct cache_fill {
     uint64_t ttl_us;
     uint64_t started_us;
     enum cache_shape shape;
+    enum cache_source source; /* for those who wait */
     bool is_started;
     bool is_too_big;
     size_t bytes;

@@ -54,6 +54,10 @@ class Cache:
             assert count >= 1, f"turn {turn} was answered without PostgreSQL"
             time.sleep(0.03)
 
+    def counted(self, column):
+        """The sum of a column of SHOW CACHE."""
+        return sum(int(row[column]) for row in self.pooler.show("CACHE"))
+
     def direct(self, sql, user="app"):
         """The true rows, as text, from PostgreSQL itself."""
         with direct_wire(self.database, user) as client:

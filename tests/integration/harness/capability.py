@@ -2,6 +2,7 @@
 console, so that the harness and every test of common ground can be proven on PgBouncer too:
 WEIR_BIN=/usr/sbin/pgbouncer. Tests of more than that say so by @pytest.mark.needs(...)."""
 
+import functools
 import os
 import subprocess
 from pathlib import Path
@@ -21,6 +22,7 @@ ALL = {
     "hardened",   # owed ReadyForQuery are counted, limits of messages are checked
     "check",      # --check FILE
     "exact_errors",
+    "plain",      # no sanitizer: for what runs a build of its own, once
 }
 
 
@@ -29,7 +31,7 @@ def capabilities(binary=WEIR_BIN):
     session mode with a server for everyone (WEIR_TEST_OPTIONS) keeps what only a session must keep."""
     if "pgbouncer" in binary.name:
         return set(filter(None, os.environ.get("WEIR_TEST_CAPABLE", "").split(",")))
-    return ALL
+    return ALL - {"plain"} if is_sanitized() else ALL
 
 
 OWN_KEYS = ("cache", "control_", "defer_begin", "http_", "workers", "pin", "pool_adaptive")
@@ -47,6 +49,7 @@ def forced_options():
     return dict(pair.split("=", 1) for pair in os.environ.get("WEIR_TEST_OPTIONS", "").split())
 
 
+@functools.cache
 def is_sanitized():
     """Whether the binary is a sanitizer build, by the runtime it links."""
     try:

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from .debian import bootstrap
 from .wait import until
 
 BASE, POSTGRES, REDIS = "debian:bookworm-slim", "postgres:15", "redis:7"
@@ -64,11 +65,9 @@ class Docker:
         assert not check or ended.returncode == 0, (ended.stdout + ended.stderr)[-4000:]
         return ended
 
-    def compose(self):
-        """The command of whichever version of Compose there is."""
-        if self.run("docker", "compose", "version", check=False).returncode == 0:
-            return ["docker", "compose"]
-        return ["docker-compose"]
+    def has(self, *command):
+        """Whether there is such a command: docker compose, say, which is a plug-in."""
+        return shutil.which(command[0]) is not None and self.run(*command, "version", check=False).returncode == 0
 
     def image(self, name):
         """Makes sure there is an image of that name: the public one, or a stand-in."""
@@ -87,20 +86,8 @@ class Docker:
             self.run("docker", "build", "-q", "-t", name, str(folder))
 
     def _import_base(self):
-        """Debian by debootstrap, from wherever this machine gets its packages."""
         root = self.directory / "base"
-        sources = Path("/etc/apt")
-        lists = [*sources.glob("sources.list"), *sources.glob("sources.list.d/*.sources"), *sources.glob("sources.list.d/*.list")]
-        mirror = re.findall(r"https?://\S+?/debian/?(?=\s)", "\n".join(p.read_text() for p in lists))[:1]
-        self.run("debootstrap", "--variant=minbase", "bookworm", str(root), *mirror)  # without one: its own default
-        (root / "etc/apt/sources.list").unlink(missing_ok=True)
-        for path in lists:
-            if "debian" in path.read_text():
-                shutil.copy(path, root / path.relative_to("/"))
-        for path in sources.glob("apt.conf.d/99*"):
-            shutil.copy(path, root / path.relative_to("/"))
-        for archive in root.glob("var/cache/apt/archives/*.deb"):
-            archive.unlink()
+        bootstrap(root)
         self.run("sh", "-c", f"tar -C {root} -c . | docker import - {BASE}")
         shutil.rmtree(root)
 

@@ -111,11 +111,16 @@ class Postgres:
         return self
 
     def stop(self, mode="fast"):
-        """mode: smart, fast, immediate (as pg_ctl names them), or kill (SIGKILL to the whole group)."""
+        """mode: smart, fast, immediate (as pg_ctl names them), or kill (SIGKILL to every process at once)."""
         if self.process is None:
             return
         if mode == "kill":
-            os.killpg(self.process.pid, signal.SIGKILL)
+            # Stopped first, so that no process gets to see another one's death.
+            self.suspend()
+            backends = self._backends()
+            for pid in [*backends, self.process.pid]:
+                os.kill(pid, signal.SIGKILL)
+            until("the backends are gone", lambda: not any(os.path.exists(f"/proc/{pid}") for pid in backends))
         else:
             how = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode]
             self.process.send_signal(how)
@@ -135,15 +140,17 @@ class Postgres:
         self._each_backend(signal.SIGCONT)
         os.killpg(self.process.pid, signal.SIGCONT)
 
-    def _each_backend(self, sig):
+    def _backends(self):
         # A backend is a session leader of its own, hence not in the postmaster's group.
-        children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
-        with open(children) as file:
-            for pid in file.read().split():
-                try:
-                    os.kill(int(pid), sig)
-                except ProcessLookupError:
-                    pass
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+
+    def _each_backend(self, sig):
+        for pid in self._backends():
+            try:
+                os.kill(pid, sig)
+            except ProcessLookupError:
+                pass
 
     def connect(self, dbname="postgres", user="postgres", autocommit=True, **more):
         """A connection straight to PostgreSQL, past the pooler, over the Unix socket."""
