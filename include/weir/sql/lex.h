@@ -50,8 +50,8 @@ struct lexer lex_start(struct slice text);
 struct lexeme lex_next(struct lexer *lexer);
 
 /*
- * Passes over blanks, plain words and punctuation other than semicolons and points: pieces that mean nothing to
- * whoever only looks for literals, comments and quotes. True if a word held a byte over 127.
+ * Passes over blanks, plain words and punctuation other than semicolons and points: pieces that mean nothing
+ * to whoever only looks for literals, comments and quotes. True if a word held a byte over 127.
  */
 bool lex_skip_plain(struct lexer *lexer);
 
