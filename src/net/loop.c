@@ -289,7 +289,7 @@ static void turn(struct loop *loop, int timeout_ms)
 void loop_turn(struct loop *loop)
 {
     if (loop->base != NULL)
-        event_base_loop(loop->base, EVLOOP_NONBLOCK);
+        event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     else
         turn(loop, 0);
 }
