@@ -9,6 +9,7 @@
 #include "weir/session/cached.h"
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
+#include "weir/session/sequence.h"
 #include "weir/track/profile_sql.h"
 #include "weir/util/clock.h"
 #include "weir/util/log.h"
@@ -70,6 +71,8 @@ struct lease *lease_begin(struct client *client, struct server *server, enum lea
     lease->wait_us = wait_us;
     lease->granted_us = server->request_time_us;
     server->owner = lease;
+    if (purpose == LEASE_WORK)
+        sequence_leased(client, server);
     forget_old_plans(lease);
     return lease;
 }

@@ -74,6 +74,8 @@ static void completed(struct lease *lease, const struct sql_statement *statement
         forget_prepared(lease, statement);
     if (statement->kind == SQL_KIND_DISCARD_ALL)
         forget_unnamed(lease);
+    if (statement->kind == SQL_KIND_DISCARD_ALL || statement->kind == SQL_KIND_DISCARD_SEQUENCES)
+        lease->server->sequence_client = client->id;
     if (statement->flags & SQL_SCHEMA)
         atomic_fetch_add(&lease->session->shared->schema_epoch, 1);
     if (statement->kind == SQL_KIND_COMMIT || statement->kind == SQL_KIND_ROLLBACK)
@@ -109,6 +111,8 @@ static enum relay_act on_command_complete(struct lease *lease, const struct fram
         return RELAY_VIOLATION;
     enum relay_act act = front->flags & OWED_SWALLOW ? RELAY_DROP : RELAY_PASS;
     const struct sql_statement *statement = statement_of(front);
+    if (front->flags & OWED_SEQUENCE && lease->client != NULL)
+        lease->server->sequence_client = lease->client->id;
     if (front->flags & OWED_PROBE && lease->client != NULL && slice_equal_str(tag, "SELECT 0"))
         pin_clear(&lease->client->pins, PIN_ADVISORY_LOCK);
     if (statement != NULL && lease->client != NULL)
@@ -216,6 +220,10 @@ static enum relay_act on_error(struct lease *lease, const struct frame *frame, s
         lease_refused(lease, whole);
         return lease->is_ending ? RELAY_GONE : RELAY_DROP;
     }
+    if (front->flags & OWED_SEQUENCE && !owed_ends_with_ready(front)) {
+        skip_to_sync(lease);
+        return RELAY_PASS;
+    }
     if (front->flags & OWED_BEGIN && !owed_ends_with_ready(front)) {
         if (!begin_refused(lease))
             return RELAY_GONE;
@@ -256,6 +264,8 @@ static void greeting_done(struct lease *lease)
 static enum relay_act on_own_ready(struct lease *lease, const struct owed *front)
 {
     bool is_profile = front->flags & OWED_PROFILE, is_begin = front->flags & OWED_BEGIN;
+    if (front->flags & OWED_SEQUENCE)
+        lease->has_failed = lease->is_holding = false;
     owed_pop(&lease->owed);
     if (is_begin && !begin_is_failed(lease))
         return RELAY_GONE;

@@ -29,13 +29,14 @@ enum owed_kind {
 };
 
 enum {
-    OWED_SWALLOW = 1, /* Weir's own: the client sees nothing of it */
-    OWED_SYNTH = 2,   /* never sent: Weir answers when its turn comes */
-    OWED_IN_COPY = 4, /* a Sync sent while a COPY was or might be under way */
-    OWED_PROFILE = 8, /* part of a change of settings */
-    OWED_BEGIN = 16,  /* the held-back BEGIN */
-    OWED_FILL = 32,   /* its answer may be stored in the cache */
-    OWED_PROBE = 64,  /* asks whether an advisory lock is held; swallowed too */
+    OWED_SWALLOW = 1,    /* Weir's own: the client sees nothing of it */
+    OWED_SYNTH = 2,      /* never sent: Weir answers when its turn comes */
+    OWED_IN_COPY = 4,    /* a Sync sent while a COPY was or might be under way */
+    OWED_PROFILE = 8,    /* part of a change of settings */
+    OWED_BEGIN = 16,     /* the held-back BEGIN */
+    OWED_FILL = 32,      /* its answer may be stored in the cache */
+    OWED_SEQUENCE = 128, /* DISCARD SEQUENCES in front of a statement */
+    OWED_PROBE = 64,     /* asks whether an advisory lock is held; swallowed too */
 };
 
 struct owed {

@@ -201,7 +201,8 @@ enum sql_class_flag {
 
 struct sql_class {
     _Atomic uint32_t refs;
-    uint32_t flags; /* enum sql_class_flag */
+    _Atomic uint8_t sequence_habit; /* what session/sequence has learned of it; no affair of this layer */
+    uint32_t flags;                 /* enum sql_class_flag */
     uint32_t n_statements;
     struct hint hint;
     size_t size_bytes;                /* all memory of the class */
