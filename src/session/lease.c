@@ -181,7 +181,7 @@ static bool send_profile(struct lease *lease, const struct profile *from, const 
            lease_owe(lease, (struct owed){.kind = OWED_SYNC, .flags = OWED_SWALLOW | OWED_PROFILE});
 }
 
-static bool close_gap(struct lease *lease)
+bool lease_close_gap(struct lease *lease)
 {
     struct transaction *tx = &lease->client->tx;
     struct profile *floor = transaction_floor(tx);
@@ -204,7 +204,7 @@ bool lease_prepare(struct lease *lease, bool must_be_alone)
     struct server *server = lease->server;
     struct transaction *tx = &lease->client->tx;
     if (transaction_has_gap(tx) && lease->is_prepared)
-        return close_gap(lease);
+        return lease_close_gap(lease);
     if (lease->is_prepared)
         return true;
     struct profile *wanted = transaction_current(tx);

@@ -375,6 +375,7 @@ enum route_step route_on_execute(struct client *client, const struct frame *fram
         return ROUTE_ENDED;
     transaction_sending(&client->tx, class, false);
     sequence_sending(lease, class);
+    lease->is_gap_coming = lease->is_gap_coming || transaction_opens_gap(&client->tx, class);
     route_pass(client, whole);
     struct owed entry = {
         .kind = OWED_EXECUTE, .flags = cached_begin_fill(lease, false), .class = sql_class_ref(class)};
@@ -460,6 +461,6 @@ enum route_step route_on_sync(struct client *client, const struct frame *frame, 
     route_pass(client, whole);
     if (!lease_owe(lease, (struct owed){.kind = OWED_SYNC}))
         return ROUTE_ENDED;
-    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed;
+    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed || lease->is_gap_coming;
     return ROUTE_DONE;
 }

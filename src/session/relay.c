@@ -282,6 +282,30 @@ static enum relay_act on_own_ready(struct lease *lease, const struct owed *front
     return RELAY_DROP;
 }
 
+/*
+ * The server has gone back to its own defaults, the session to those of its startup packet: these are set
+ * before the client hears that its RESET is done, and reported in place of the others. True: that is under
+ * way, or the lease has ended.
+ */
+static bool closes_gap(struct lease *lease, uint8_t status)
+{
+    if (!lease->is_gap_coming)
+        return false;
+    lease->is_gap_coming = lease->is_holding = false;
+    if (lease->client == NULL || status == 'E' || !transaction_has_gap(&lease->client->tx))
+        return false;
+    if (!lease_close_gap(lease))
+        return true;
+    if (lease->profile_owed == 0)
+        return false;
+    owed_pop(&lease->owed); /* its answer comes again, behind those to the settings */
+    lease->is_holding = true;
+    encode_empty(outbox_make(lease->session->outbox, lease->server->conn), MSG_SYNC);
+    outbox_made(lease->session->outbox);
+    (void)lease_owe(lease, (struct owed){.kind = OWED_SYNC});
+    return true;
+}
+
 static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
 {
     struct owed *front = owed_front(&lease->owed);
@@ -296,6 +320,8 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
     lease->status = (char)status;
     if (front->flags & OWED_SWALLOW)
         return on_own_ready(lease, front);
+    if (closes_gap(lease, status))
+        return lease->is_ending ? RELAY_GONE : RELAY_DROP;
     profile_unref(lease->switched);
     lease->switched = NULL;
     if (lease->client != NULL && !lease->is_begin_refused)
@@ -350,7 +376,8 @@ static enum relay_act on_parameter(struct lease *lease, const struct frame *fram
         return RELAY_DROP;
     if (lease->client == NULL || !decode_parameter_status(frame->body, &view))
         return RELAY_PASS;
-    if (!is_news(lease, view.name))
+    bool is_gap = lease->is_gap_coming && transaction_has_gap(&lease->client->tx);
+    if (!is_news(lease, view.name) || (is_gap && transaction_is_startup(&lease->client->tx, view.name)))
         return RELAY_DROP;
     client_note_parameter(lease->client, view.name, view.value);
     return RELAY_PASS;

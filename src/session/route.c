@@ -183,6 +183,7 @@ static enum route_step send_query(struct client *client, struct sql_class *class
         return ROUTE_ENDED;
     transaction_sending(&client->tx, class, false);
     sequence_sending(lease, class);
+    lease->is_gap_coming = transaction_opens_gap(&client->tx, class);
     uint8_t flags = cached_begin_fill(lease, false);
     if (!lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = flags, .class = sql_class_ref(class)}))
         return ROUTE_ENDED;
@@ -191,7 +192,7 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     client->stream_left = frame->total - whole.len;
     lease_forget_unnamed(lease->server); /* a simple query is the end of it */
     route_replace(&client->unnamed, NULL);
-    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed;
+    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed || lease->is_gap_coming;
     return ROUTE_DONE;
 }
 
