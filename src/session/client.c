@@ -192,6 +192,7 @@ static void destroy(struct client *client)
     statement_map_clear(&client->prepared);
     if (client->unnamed != NULL)
         statement_unref(client->unnamed);
+    sql_class_unref(client->sequence_class);
     if (client->scope != NULL)
         cache_scope_unref(client->scope);
     free(client);

@@ -9,6 +9,7 @@
 #include "weir/session/cached.h"
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
+#include "weir/session/sequence.h"
 #include "weir/track/profile_sql.h"
 #include "weir/util/clock.h"
 #include "weir/util/log.h"
@@ -107,6 +108,8 @@ struct lease *lease_begin(struct client *client, struct server *server, enum lea
     lease->wait_us = wait_us;
     lease->granted_us = server->request_time_us;
     server->owner = lease;
+    if (purpose == LEASE_WORK)
+        sequence_leased(client, server);
     forget_old_plans(lease);
     return lease;
 }
@@ -215,7 +218,7 @@ static bool send_profile(struct lease *lease, const struct profile *from, const 
            lease_owe(lease, (struct owed){.kind = OWED_SYNC, .flags = OWED_SWALLOW | OWED_PROFILE});
 }
 
-static bool close_gap(struct lease *lease)
+bool lease_close_gap(struct lease *lease)
 {
     struct transaction *tx = &lease->client->tx;
     struct profile *floor = transaction_floor(tx);
@@ -238,7 +241,7 @@ bool lease_prepare(struct lease *lease, bool must_be_alone)
     struct server *server = lease->server;
     struct transaction *tx = &lease->client->tx;
     if (transaction_has_gap(tx) && lease->is_prepared)
-        return close_gap(lease);
+        return lease_close_gap(lease);
     if (lease->is_prepared)
         return true;
     struct profile *wanted = transaction_current(tx);

@@ -11,6 +11,7 @@
 #include "weir/session/begin.h"
 #include "weir/session/cached.h"
 #include "weir/session/route.h"
+#include "weir/session/sequence.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
@@ -267,7 +268,8 @@ enum route_step route_on_parse(struct client *client, const struct frame *frame,
         step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
         goto done;
     }
-    if (transaction_is_held(&client->tx) && !begin_flush(lease)) {
+    if (!sequence_prepare(lease, statement->class) ||
+        (transaction_is_held(&client->tx) && !begin_flush(lease))) {
         step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
         goto done;
     }
@@ -299,7 +301,7 @@ static bool resolve(struct lease *lease, struct slice name, struct statement **s
     return route_ensure_statement(lease, *statement);
 }
 
-static const struct sql_class *class_of_name(struct client *client, struct slice name)
+static struct sql_class *class_of_name(struct client *client, struct slice name)
 {
     const struct statement *statement =
         name.len == 0 ? client->unnamed : statement_map_find(&client->prepared, name);
@@ -307,7 +309,7 @@ static const struct sql_class *class_of_name(struct client *client, struct slice
 }
 
 /* Common to the messages of the extended protocol that need a server. NULL with the step to return. */
-static struct lease *extended_lease(struct client *client, const struct sql_class *class, struct slice whole,
+static struct lease *extended_lease(struct client *client, struct sql_class *class, struct slice whole,
                                     enum route_step *step)
 {
     *step = ROUTE_DONE;
@@ -318,7 +320,8 @@ static struct lease *extended_lease(struct client *client, const struct sql_clas
     *step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if (lease == NULL)
         return NULL;
-    if (transaction_is_held(&client->tx) && !begin_flush(lease)) {
+    if ((class != NULL && !sequence_prepare(lease, class)) ||
+        (transaction_is_held(&client->tx) && !begin_flush(lease))) {
         *step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
         return NULL;
     }
@@ -376,7 +379,7 @@ enum route_step route_on_describe(struct client *client, const struct frame *fra
     enum route_step step;
     if (!decode_target(frame->body, &view))
         return route_fail(client, "08P01", "invalid message format");
-    const struct sql_class *class = view.kind == 'S' ? class_of_name(client, view.name) : NULL;
+    struct sql_class *class = view.kind == 'S' ? class_of_name(client, view.name) : NULL;
     struct lease *lease = extended_lease(client, class, whole, &step);
     if (lease == NULL)
         return step;
@@ -408,9 +411,11 @@ enum route_step route_on_execute(struct client *client, const struct frame *fram
         return step;
     struct statement *statement = lease_portal_get(lease, view.portal);
     struct sql_class *class = statement != NULL ? statement->class : sql_class_unparsable();
-    if (!cached_sending(lease, class))
+    if (!sequence_prepare_execute(lease, class) || !cached_sending(lease, class))
         return ROUTE_ENDED;
     transaction_sending(&client->tx, class, false);
+    sequence_sending(lease, class);
+    lease->is_gap_coming = lease->is_gap_coming || transaction_opens_gap(&client->tx, class);
     route_pass(client, whole);
     struct owed entry = {
         .kind = OWED_EXECUTE, .flags = cached_begin_fill(lease, false), .class = sql_class_ref(class)};
@@ -496,6 +501,6 @@ enum route_step route_on_sync(struct client *client, const struct frame *frame, 
     route_pass(client, whole);
     if (!lease_owe(lease, (struct owed){.kind = OWED_SYNC}))
         return ROUTE_ENDED;
-    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed;
+    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed || lease->is_gap_coming;
     return ROUTE_DONE;
 }

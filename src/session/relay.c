@@ -74,6 +74,8 @@ static void completed(struct lease *lease, const struct sql_statement *statement
         forget_prepared(lease, statement);
     if (statement->kind == SQL_KIND_DISCARD_ALL)
         forget_unnamed(lease);
+    if (statement->kind == SQL_KIND_DISCARD_ALL || statement->kind == SQL_KIND_DISCARD_SEQUENCES)
+        lease->server->sequence_client = client->id;
     if (statement->flags & SQL_SCHEMA)
         atomic_fetch_add(&lease->session->shared->schema_epoch, 1);
     if (statement->kind == SQL_KIND_COMMIT || statement->kind == SQL_KIND_ROLLBACK)
@@ -109,6 +111,8 @@ static enum relay_act on_command_complete(struct lease *lease, const struct fram
         return RELAY_VIOLATION;
     enum relay_act act = front->flags & OWED_SWALLOW ? RELAY_DROP : RELAY_PASS;
     const struct sql_statement *statement = statement_of(front);
+    if (front->flags & OWED_SEQUENCE && lease->client != NULL)
+        lease->server->sequence_client = lease->client->id;
     if (front->flags & OWED_PROBE && lease->client != NULL && slice_equal_str(tag, "SELECT 0"))
         pin_clear(&lease->client->pins, PIN_ADVISORY_LOCK);
     if (statement != NULL && lease->client != NULL)
@@ -216,6 +220,10 @@ static enum relay_act on_error(struct lease *lease, const struct frame *frame, s
         lease_refused(lease, whole);
         return lease->is_ending ? RELAY_GONE : RELAY_DROP;
     }
+    if (front->flags & OWED_SEQUENCE && !owed_ends_with_ready(front)) {
+        skip_to_sync(lease);
+        return RELAY_PASS;
+    }
     if (front->flags & OWED_BEGIN && !owed_ends_with_ready(front)) {
         if (!begin_refused(lease))
             return RELAY_GONE;
@@ -256,6 +264,8 @@ static void greeting_done(struct lease *lease)
 static enum relay_act on_own_ready(struct lease *lease, const struct owed *front)
 {
     bool is_profile = front->flags & OWED_PROFILE, is_begin = front->flags & OWED_BEGIN;
+    if (front->flags & OWED_SEQUENCE)
+        lease->has_failed = lease->is_holding = false;
     owed_pop(&lease->owed);
     if (is_begin && !begin_is_failed(lease))
         return RELAY_GONE;
@@ -272,6 +282,30 @@ static enum relay_act on_own_ready(struct lease *lease, const struct owed *front
     return RELAY_DROP;
 }
 
+/*
+ * The server has gone back to its own defaults, the session to those of its startup packet: these are set
+ * before the client hears that its RESET is done, and reported in place of the others. True: that is under
+ * way, or the lease has ended.
+ */
+static bool closes_gap(struct lease *lease, uint8_t status)
+{
+    if (!lease->is_gap_coming)
+        return false;
+    lease->is_gap_coming = lease->is_holding = false;
+    if (lease->client == NULL || status == 'E' || !transaction_has_gap(&lease->client->tx))
+        return false;
+    if (!lease_close_gap(lease))
+        return true;
+    if (lease->profile_owed == 0)
+        return false;
+    owed_pop(&lease->owed); /* its answer comes again, behind those to the settings */
+    lease->is_holding = true;
+    encode_empty(outbox_make(lease->session->outbox, lease->server->conn), MSG_SYNC);
+    outbox_made(lease->session->outbox);
+    (void)lease_owe(lease, (struct owed){.kind = OWED_SYNC});
+    return true;
+}
+
 static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
 {
     struct owed *front = owed_front(&lease->owed);
@@ -286,6 +320,8 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
     lease->status = (char)status;
     if (front->flags & OWED_SWALLOW)
         return on_own_ready(lease, front);
+    if (closes_gap(lease, status))
+        return lease->is_ending ? RELAY_GONE : RELAY_DROP;
     profile_unref(lease->switched);
     lease->switched = NULL;
     if (lease->client != NULL && !lease->is_begin_refused)
@@ -340,7 +376,8 @@ static enum relay_act on_parameter(struct lease *lease, const struct frame *fram
         return RELAY_DROP;
     if (lease->client == NULL || !decode_parameter_status(frame->body, &view))
         return RELAY_PASS;
-    if (!is_news(lease, view.name))
+    bool is_gap = lease->is_gap_coming && transaction_has_gap(&lease->client->tx);
+    if (!is_news(lease, view.name) || (is_gap && transaction_is_startup(&lease->client->tx, view.name)))
         return RELAY_DROP;
     client_note_parameter(lease->client, view.name, view.value);
     return RELAY_PASS;

@@ -14,6 +14,7 @@
 #include "weir/session/cached.h"
 #include "weir/session/client.h"
 #include "weir/session/route.h"
+#include "weir/session/sequence.h"
 #include "weir/util/clock.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
@@ -174,11 +175,15 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     if (lease == NULL)
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     bool is_sent;
+    if (!sequence_prepare(lease, class))
+        return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if ((transaction_is_held(&client->tx) && !begin_flush(lease)) || !send_deallocate(lease, class, &is_sent))
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if (!cached_sending(lease, class))
         return ROUTE_ENDED;
     transaction_sending(&client->tx, class, false);
+    sequence_sending(lease, class);
+    lease->is_gap_coming = transaction_opens_gap(&client->tx, class);
     uint8_t flags = cached_begin_fill(lease, false);
     if (!lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = flags, .class = sql_class_ref(class)}))
         return ROUTE_ENDED;
@@ -187,7 +192,7 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     client->stream_left = frame->total - whole.len;
     lease_forget_unnamed(lease->server); /* a simple query is the end of it */
     route_replace(&client->unnamed, NULL);
-    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed;
+    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed || lease->is_gap_coming;
     return ROUTE_DONE;
 }
 
@@ -239,6 +244,8 @@ static enum route_step on_function_call(struct client *client, const struct fram
         return ROUTE_DONE;
     struct lease *lease = route_lease(client, true);
     if (lease == NULL)
+        return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
+    if (!sequence_prepare(lease, sql_class_unparsable()))
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if (transaction_is_held(&client->tx) && !begin_flush(lease))
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;

@@ -12,6 +12,7 @@
 #include "weir/session/cached.h"
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
+#include "weir/session/sequence.h"
 #include "weir/util/clock.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
@@ -166,6 +167,8 @@ static void server_free_state(struct server *server)
 
 static void server_reset(struct server *server)
 {
+    if (server->profile == NULL) /* new: its state is empty */
+        server->sequence_client = SEQUENCE_EMPTY;
     struct session_worker *session = worker_context(server->part->worker);
     server_free_state(server);
     server->profile = profile_empty(session->shared->profiles);

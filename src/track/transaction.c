@@ -383,6 +383,29 @@ bool transaction_has_gap(const struct transaction *tx)
     return tx->has_gap;
 }
 
+bool transaction_is_startup(const struct transaction *tx, struct slice name)
+{
+    for (size_t i = 0; i < profile_count(tx->startup); i++)
+        if (slice_equal_nocase(profile_at(tx->startup, i).name, name))
+            return true;
+    return false;
+}
+
+bool transaction_opens_gap(const struct transaction *tx, const struct sql_class *class)
+{
+    if ((class->flags & SQL_CLASS_SETTINGS) == 0 || profile_count(tx->startup) == 0)
+        return false;
+    for (uint32_t i = 0; i < class->n_statements; i++) {
+        const struct sql_statement *s = &class->statements[i];
+        if (s->kind == SQL_KIND_RESET_ALL || s->kind == SQL_KIND_DISCARD_ALL)
+            return true;
+        for (uint16_t k = 0; k < s->n_settings; k++)
+            if (s->settings[k].value == NULL && transaction_is_startup(tx, slice_str(s->settings[k].name)))
+                return true;
+    }
+    return false;
+}
+
 struct profile *transaction_floor(const struct transaction *tx)
 {
     struct profile *floor = profile_ref(tx->current);

@@ -271,3 +271,16 @@ def test_c31_aliases_with_other_users_do_not_share(start, database):
     for _ in range(6):
         assert one.value("SELECT day FROM who") == "03.02.2024"
         assert two.value("SELECT day FROM who") == "2024-02-03"
+
+
+@pytest.mark.parametrize("ask", ["current_setting('app.tenant', true) IS NULL", "coalesce(current_setting('app.tenant', true), 'none')"])
+def test_c03_a_custom_setting_that_was_reset_is_asked_of_the_server(cached, ask):
+    """After RESET it is '' on the server that had it and NULL on a fresh one: no answer that depends on it is kept."""
+    cache = cached(default_pool_size=2)
+    sql = f"SELECT {ask} FROM items WHERE id = 1"
+    with cache.wire() as setter:
+        setter.do("SET app.tenant = 'seven'")
+        setter.do("SELECT 1")
+    with cache.wire() as client:
+        cache.never_cached(lambda: value(client.query(sql)))
+        cache.never_cached(lambda: value(client.extended(sql)))

@@ -5,7 +5,7 @@ import pytest
 
 from harness.compare import direct_wire
 from harness.wait import until
-from harness.wire import SYNC, once
+from harness.wire import SYNC, once, query
 
 pytestmark = pytest.mark.needs("profile")
 
@@ -177,3 +177,40 @@ def test_p26_the_setting_of_an_extension_that_a_new_server_lacks(start, prepared
     for other in others:
         other.do("SELECT 1")
         assert client.value("SHOW auto_explain.log_min_duration") == "77s"
+
+
+RESETS = ["RESET TimeZone", "SET TimeZone TO DEFAULT", "SET TIME ZONE LOCAL", "RESET ALL", "DISCARD ALL", "RESET DateStyle",
+          "SELECT set_config('TimeZone', NULL, false)"]
+
+
+@pytest.mark.parametrize("protocol", ["query", "extended"])
+@pytest.mark.parametrize("reset", RESETS)
+def test_p09_a_reset_reports_what_the_startup_packet_said(start, database, reset, protocol):
+    """RESET goes back to the value of the startup packet, and says so at once; what comes next runs under it."""
+    packet = {"TimeZone": "Asia/Tokyo", "DateStyle": "german"}
+    pooler = start(default_pool_size=1)
+    with pooler.wire(**packet) as client, direct_wire(database, **packet) as direct:
+        assert client.parameters["TimeZone"] == "Asia/Tokyo"
+        for before in ("SET TimeZone = 'UTC'; SET DateStyle = 'sql'", "SELECT 1"):
+            seen = []
+            for connection in (direct, client):
+                connection.query(before)
+                answer = getattr(connection, protocol)(reset)
+                now = {**dict.fromkeys(packet), **answer.parameters}
+                seen.append((answer.kinds.replace("S", ""), answer.statuses, {k: now[k] for k in packet}))
+            assert seen[1] == seen[0] or (before == "SELECT 1" and seen[1][:2] == seen[0][:2])
+            assert client.query("SHOW TimeZone").texts == direct.query("SHOW TimeZone").texts
+        with pooler.wire() as other:
+            assert other.value("SHOW TimeZone") == database.value("SHOW TimeZone")
+
+
+def test_p09_what_is_sent_behind_a_reset_runs_under_the_startup_value(start, database):
+    packet = {"TimeZone": "Asia/Tokyo"}
+    pooler = start(default_pool_size=1)
+    show = "SHOW TimeZone"
+    with pooler.wire(**packet) as client, direct_wire(database, **packet) as direct:
+        for connection in (direct, client):
+            connection.send(query("SET TimeZone = 'UTC'"), query("RESET TimeZone"), query(show),
+                            once("SET TimeZone = 'UTC'"), SYNC, once("RESET TimeZone"), SYNC, once(show), SYNC,
+                            query("BEGIN"), query("RESET TimeZone"), query(show), query("ROLLBACK"), query(show))
+            assert connection.ready(11).texts == [("Asia/Tokyo",)] * 4

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.wait import until
-from harness.wire import query
+from harness.wire import SYNC, once, query
 
 pytestmark = pytest.mark.needs("pins")
 
@@ -162,3 +162,131 @@ def test_p16_notifications_arrive(start):
     listener.do("UNLISTEN events")
     speaker.do("NOTIFY events, 'unheard'")
     assert listener.query("SELECT 1").kinds == "TDCZ"
+
+
+@pytest.fixture
+def serials(start, database):
+    """Two servers, and a table whose rows take their number from a sequence."""
+    database.execute("CREATE TABLE numbered (id serial, v int); CREATE TABLE plain (v int); CREATE SEQUENCE other", user="app")
+    return start(default_pool_size=2)
+
+
+PLAIN, NUMBERED = "INSERT INTO plain VALUES (1)", "INSERT INTO numbered (v) VALUES (1)"
+ASK = {"lastval": "SELECT lastval()", "currval": "SELECT currval('numbered_id_seq')"}
+
+
+def number_of(client, protocol, sql):
+    """The value, or the SQLSTATE of the error."""
+    answer = getattr(client, protocol)(sql)
+    return answer.errors[0]["C"] if answer.errors else int(answer.texts[0][0])
+
+
+def use_every_server(pooler, sql):
+    """Two other clients, on the two servers at once, so that each has run the statement."""
+    with pooler.wire() as one, pooler.wire() as two:
+        for client in (one, two):
+            client.do("BEGIN")
+            client.do("SELECT 1")
+        for client in (one, two):
+            client.do(sql)
+            client.do("COMMIT")
+
+
+@pytest.mark.parametrize("protocol", ["query", "extended"])
+@pytest.mark.parametrize("ask", ASK)
+def test_p17_the_number_of_the_row_just_inserted(serials, ask, protocol):
+    """Autocommit: an INSERT, then the question for the number it has taken."""
+    client = serials.wire()
+    getattr(client, protocol)(NUMBERED)
+    assert number_of(client, protocol, ASK[ask]) == 1
+    for number in (2, 3):
+        getattr(client, protocol)(NUMBERED)
+        assert number_of(client, protocol, ASK[ask]) == number
+
+
+@pytest.mark.parametrize("protocol", ["query", "extended"])
+@pytest.mark.parametrize("ask", ASK)
+def test_p17_the_number_of_the_row_after_others_have_used_the_servers(serials, ask, protocol):
+    use_every_server(serials, NUMBERED)
+    client = serials.wire()
+    getattr(client, protocol)(NUMBERED)
+    assert number_of(client, protocol, ASK[ask]) == 3
+
+
+@pytest.mark.parametrize("protocol", ["query", "extended"])
+@pytest.mark.parametrize("before", ["", PLAIN, "BEGIN", "BEGIN;" + PLAIN, "SELECT nextval('other')"])
+@pytest.mark.parametrize("ask", ASK)
+def test_p17_nobody_sees_the_numbers_of_another_session(serials, ask, before, protocol):
+    for _ in range(12):  # whatever Weir learns of these statements
+        use_every_server(serials, NUMBERED)
+        use_every_server(serials, PLAIN)
+    client = serials.wire()
+    for sql in filter(None, before.split(";")):
+        assert not getattr(client, protocol)(sql).errors
+    assert number_of(client, protocol, ASK[ask]) == (1 if ask == "lastval" and "other" in before else "55000")
+
+
+def test_p17_a_number_of_ones_own_that_is_not_the_latest_is_not_shown(serials):
+    with serials.wire() as client, serials.wire() as other:
+        other.do("BEGIN")
+        other.do("SELECT 1")
+        client.do(NUMBERED)
+        client.do("BEGIN")  # keeps the server it has been on busy ...
+        client.do("SELECT 1")
+        other.do("ROLLBACK")
+        with serials.wire() as third:
+            third.do("BEGIN")
+            third.do("SELECT 1")
+            client.do("ROLLBACK")
+            third.do("ROLLBACK")
+        seen = set()
+        for _ in range(4):
+            use_every_server(serials, "SELECT 1")
+            client.do(NUMBERED)
+        latest = serials_latest(client)
+        seen.add(number_of(client, "query", "SELECT lastval()"))
+        assert seen <= {latest, "55000"}
+
+
+def serials_latest(client):
+    return int(client.value("SELECT max(id) FROM numbered"))
+
+
+def test_p17_asking_for_numbers_is_learned(serials):
+    """Under load another client may have had the server in between: that is an error once, and never a wrong number."""
+    clients = [serials.wire() for _ in range(2)]
+    failures = 0
+    for _ in range(4):
+        for client in clients:
+            client.do(NUMBERED)
+        for turn, client in enumerate(clients):
+            number = number_of(client, "query", "SELECT lastval()")
+            latest = serials_latest(client)
+            assert number in ("55000", latest - 1 + turn)
+            failures += number == "55000"
+    assert failures <= 2
+
+
+@pytest.mark.parametrize("protocol", ["query", "extended"])
+def test_p17_code_that_asks_for_numbers_sees_its_own(start, database, protocol):
+    database.execute("CREATE TABLE numbered (id serial, v int); CREATE FUNCTION last_number() RETURNS bigint LANGUAGE plpgsql"
+                     " AS 'BEGIN RETURN lastval(); END'", user="app")
+    pooler = start(default_pool_size=1)
+    with pooler.wire() as other:
+        other.do(NUMBERED)
+    client = pooler.wire()
+    assert number_of(client, protocol, "SELECT last_number()") == "55000"
+    getattr(client, protocol)(NUMBERED)
+    assert number_of(client, protocol, "SELECT last_number()") == 2
+
+
+def test_p17_a_pipeline_that_inserts_and_asks(serials):
+    use_every_server(serials, NUMBERED)
+    client = serials.wire()
+    client.send(once(NUMBERED), once(ASK["lastval"]), SYNC, once(NUMBERED), SYNC, once(ASK["currval"]), SYNC)
+    answer = client.ready(3)
+    assert set(e["C"] for e in answer.errors) <= {"55000"}
+    client.send(query(NUMBERED), query(ASK["lastval"]), query(NUMBERED), query(ASK["currval"]))
+    answer = client.ready(4)
+    first = serials_latest(client) - 1
+    assert [int(row[0]) for row in answer.texts] == [first, first + 1]

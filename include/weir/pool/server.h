@@ -60,6 +60,7 @@ struct server {
     struct profile *profile;          /* settings in force, counted; NULL: not known */
     struct statement_set *statements; /* prepared statements it holds; NULL: none yet */
     struct statement *unnamed;        /* what its unnamed statement is, counted; NULL: not known */
+    uint64_t sequence_client;         /* whose sequence values it holds; see session/sequence.h */
     struct server_baseline *baseline; /* what the baseline query said after login; NULL: not known */
 };
 

@@ -55,6 +55,9 @@ struct client {
     struct cached_ask *ask;        /* what it has asked the cache, and not yet done with; NULL: nothing */
     struct cache_scope *scope;     /* who it is to the cache; counted; NULL: not known, or stale */
     struct profile *scope_profile; /* of the scope; compared only */
+    struct sql_class
+        *sequence_class;      /* of its last statement that may have taken a sequence's value; counted */
+    uint64_t sequence_server; /* the server it has used last, by id */
     uint64_t id;
     uint64_t connect_time_us, request_time_us;
     uint64_t stream_left; /* bytes of a message that is being passed on in pieces */

@@ -60,16 +60,17 @@ struct lease {
     bool is_lock_unsure;         /* whether a session-level advisory lock is held, only the server knows */
     bool is_prepared;            /* the settings have been looked at for this lease */
     bool is_holding;             /* the client's messages wait for the answers to Weir's own */
-    bool is_end_told;            /* PostgreSQL has told the client why it ends the connection */
-    bool is_begin_owed;          /* the held-back BEGIN has been sent and is not yet answered */
-    bool is_begin_refused;       /* ... and was refused: what came with it is skipped */
-    bool is_batch_open;          /* extended messages since the last Sync */
-    bool is_skipping;            /* an error has come: the server ignores everything up to Sync */
-    bool has_failed;             /* an error, or a rollback, in what the last ReadyForQuery has not ended */
-    bool is_copy_in;             /* the server reads copy data */
-    bool has_copied;             /* copy data has been sent */
-    bool has_early_sync;         /* a Sync after copy data: whether it counts depends on the COPY's fate */
-    bool is_uncertain;           /* the number of ReadyForQuery to come is not sure: never released */
+    bool is_gap_coming;    /* a RESET is under way after which the server's value is not the session's */
+    bool is_end_told;      /* PostgreSQL has told the client why it ends the connection */
+    bool is_begin_owed;    /* the held-back BEGIN has been sent and is not yet answered */
+    bool is_begin_refused; /* ... and was refused: what came with it is skipped */
+    bool is_batch_open;    /* extended messages since the last Sync */
+    bool is_skipping;      /* an error has come: the server ignores everything up to Sync */
+    bool has_failed;       /* an error, or a rollback, in what the last ReadyForQuery has not ended */
+    bool is_copy_in;       /* the server reads copy data */
+    bool has_copied;       /* copy data has been sent */
+    bool has_early_sync;   /* a Sync after copy data: whether it counts depends on the COPY's fate */
+    bool is_uncertain;     /* the number of ReadyForQuery to come is not sure: never released */
     bool is_ending;
 };
 
@@ -101,6 +102,10 @@ size_t relay_data(struct lease *lease, struct slice data);
  * in front of what follows). False: it has been sent on its own, and the client's messages have to wait.
  */
 bool lease_prepare(struct lease *lease, bool must_be_alone);
+
+/* The server has reset what the client's startup packet had set: sets it again. False when the lease has
+ * ended. */
+bool lease_close_gap(struct lease *lease);
 
 /* Sees to it that the server is as after its login; false when the lease has ended (memory). The outbox is
  * not flushed. */

@@ -29,12 +29,13 @@ enum owed_kind {
 };
 
 enum {
-    OWED_SWALLOW = 1, /* Weir's own: the client sees nothing of it */
-    OWED_SYNTH = 2,   /* never sent: Weir answers when its turn comes */
-    OWED_PROFILE = 4, /* part of a change of settings */
-    OWED_BEGIN = 8,   /* the held-back BEGIN */
-    OWED_FILL = 16,   /* its answer may be stored in the cache */
-    OWED_PROBE = 32,  /* asks whether an advisory lock is held; swallowed too */
+    OWED_SWALLOW = 1,   /* Weir's own: the client sees nothing of it */
+    OWED_SYNTH = 2,     /* never sent: Weir answers when its turn comes */
+    OWED_PROFILE = 4,   /* part of a change of settings */
+    OWED_BEGIN = 8,     /* the held-back BEGIN */
+    OWED_FILL = 16,     /* its answer may be stored in the cache */
+    OWED_PROBE = 32,    /* asks whether an advisory lock is held; swallowed too */
+    OWED_SEQUENCE = 64, /* DISCARD SEQUENCES in front of a statement */
 };
 
 struct owed {

@@ -84,6 +84,10 @@ struct profile *transaction_committed(const struct transaction *tx);
  * transaction_gap_closed; a server released meanwhile has the floor as its profile.
  */
 bool transaction_has_gap(const struct transaction *tx);
+/* Will it be so when a statement of this class has completed? And is this one of the settings of the packet?
+ */
+bool transaction_opens_gap(const struct transaction *tx, const struct sql_class *class);
+bool transaction_is_startup(const struct transaction *tx, struct slice name);
 /* A new reference; NULL when memory is out. */
 struct profile *transaction_floor(const struct transaction *tx);
 void transaction_gap_closed(struct transaction *tx);
