@@ -136,10 +136,10 @@ def take_postgres_away(load, postgres, how):
     load.until("its absence is noticed", lambda: load.pooler.log().count("server login failed") > failed, 10)
     postgres.start()
     began = time.monotonic()
-    load.everyone_served(RETRY + 2)
+    load.everyone_served(15)
     served = time.monotonic() - began
     load.may_fail = False
-    load.hits_resume("hits", RETRY + 5)
+    load.hits_resume("hits", 15)
     return served, time.monotonic() - began
 
 
@@ -152,9 +152,9 @@ def hold_postgres(load, postgres):
     finally:
         postgres.resume()
     began = time.monotonic()
-    load.everyone_served(RETRY + 2)
+    load.everyone_served(15)
     served = time.monotonic() - began
-    load.hits_resume("hits", RETRY + 5)
+    load.hits_resume("hits", 15)
     return served, time.monotonic() - began
 
 
