@@ -66,15 +66,14 @@ def hits(shown):
 def test_the_composition_answers_and_reports_a_hit(composition):
     _, _, ports = composition
     with psycopg.connect(host="127.0.0.1", port=ports["WEIR_PORT"], dbname="app", user="app", password="app", autocommit=True,
-                         connect_timeout=10) as connection:
+                         connect_timeout=30) as connection:
         connection.execute("CREATE TABLE items AS SELECT 1 AS id, 'one' AS v")
 
         def reads_until_hit():
             assert connection.execute("SELECT v FROM items WHERE id = 1").fetchone() == ("one",)
             return hits(stats(ports)) > 0
 
-        # Weir may have started before PostgreSQL, and looks for it again after server_login_retry, 15 seconds.
-        until("an answer comes from the cache", reads_until_hit, 60, pause=0.1)
+        until("an answer comes from the cache", reads_until_hit, 30, pause=0.1)
         connection.execute("UPDATE items SET v = 'two'")
         assert connection.execute("SELECT v FROM items WHERE id = 1").fetchone() == ("two",)
 
