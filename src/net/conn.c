@@ -17,6 +17,7 @@
 
 #include "weir/util/buf.h"
 #include "weir/util/clock.h"
+#include "weir/util/cold.h"
 
 enum { LINGER_US = 5 * 1000 * 1000 };
 
@@ -156,7 +157,7 @@ static bool leave(struct conn *conn)
     return false;
 }
 
-static void end(struct conn *conn, int error)
+COLD static void end(struct conn *conn, int error)
 {
     if (conn->is_closed)
         return;
@@ -220,7 +221,7 @@ static void receive(struct conn *conn, bool has_ended)
     }
 }
 
-static void fail_write(struct conn *conn, int error)
+COLD static void fail_write(struct conn *conn, int error)
 {
     /* What the peer said before it went is still to be read; the end is told from the loop, not from inside a
      * write. */
@@ -231,7 +232,7 @@ static void fail_write(struct conn *conn, int error)
     io_again(&conn->io, IO_READ);
 }
 
-static void flush(struct conn *conn)
+COLD static void flush(struct conn *conn)
 {
     ssize_t sent = send(conn->fd, conn->out.data + conn->out_sent, conn_output_pending(conn), MSG_NOSIGNAL);
     if (sent < 0) {
@@ -253,7 +254,7 @@ static void flush(struct conn *conn)
     }
 }
 
-static void finish_connect(struct conn *conn)
+COLD static void finish_connect(struct conn *conn)
 {
     int error = 0;
     socklen_t len = sizeof(error);
@@ -268,7 +269,6 @@ static void finish_connect(struct conn *conn)
 static void ready(struct io *io, unsigned what)
 {
     struct conn *conn = list_entry(io, struct conn, io);
-    clock_tick();
     enter(conn);
     if (what & IO_WRITE) {
         if (conn->is_connecting)
@@ -285,7 +285,7 @@ static void ready(struct io *io, unsigned what)
         io_again(&conn->io, IO_READ);
 }
 
-static void keep(struct conn *conn, const struct iovec *parts, int count, size_t skip)
+COLD static void keep(struct conn *conn, const struct iovec *parts, int count, size_t skip)
 {
     if (conn->out_sent > 0 && conn->out_sent >= conn->out.len / 2) {
         buf_consume(&conn->out, conn->out_sent);

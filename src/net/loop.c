@@ -148,6 +148,7 @@ static unsigned told(const struct io *io, uint32_t events)
 static void tell_again(struct loop *loop)
 {
     for (size_t left = loop->again.count; left > 0 && !list_is_empty(&loop->again); left--) {
+        clock_tick();
         struct io *io = list_entry(list_pop_front(&loop->again), struct io, node);
         unsigned what = io->again;
         io->again = 0;
@@ -162,8 +163,11 @@ static void wait_and_tell(struct loop *loop, int timeout_ms)
     loop->count = count > 0 ? count : 0;
     for (loop->at = 0; loop->at < loop->count; loop->at++) {
         struct io *io = loop->events[loop->at].data.ptr;
-        if (io != NULL)
-            io->fn(io, told(io, loop->events[loop->at].events));
+        if (io == NULL)
+            continue;
+        if (loop->at > 0) /* the time of this event, not of the wait's end */
+            clock_tick();
+        io->fn(io, told(io, loop->events[loop->at].events));
     }
     loop->at = loop->count = 0;
     tell_again(loop);
@@ -203,13 +207,8 @@ static void fire_queue(struct timer_queue *queue, uint64_t now)
     }
 }
 
-static void fire_due(struct loop *loop)
+static void fire_due(struct loop *loop, uint64_t now)
 {
-    uint64_t now = clock_tick();
-    if (now < loop->next_us) {
-        arm_base(loop);
-        return;
-    }
     loop->next_us = UINT64_MAX;
     for (struct timer_queue *queue = loop->queues; queue != NULL; queue = queue->next)
         fire_queue(queue, now);
@@ -267,14 +266,15 @@ size_t loop_queue_count(const struct loop *loop)
 
 /* ---- turning ---- */
 
-/* Rounded up: a timer may be late by the rest of a millisecond, never early. */
+/* Rounded up: a timer may be late by the rest of a millisecond and the event that went before, never early.
+ */
 static int patience_ms(const struct loop *loop)
 {
     if (!list_is_empty(&loop->again))
         return 0;
     if (loop->next_us == UINT64_MAX)
         return -1;
-    uint64_t now = clock_now_us();
+    uint64_t now = clock_event_us();
     uint64_t wait = loop->next_us > now ? (loop->next_us - now + US_PER_MS - 1) / US_PER_MS : 0;
     return wait < INT_MAX ? (int)wait : INT_MAX;
 }
@@ -282,8 +282,8 @@ static int patience_ms(const struct loop *loop)
 static void turn(struct loop *loop, int timeout_ms)
 {
     wait_and_tell(loop, timeout_ms);
-    if (loop->next_us != UINT64_MAX)
-        fire_due(loop);
+    if (loop->next_us <= clock_event_us())
+        fire_due(loop, clock_tick());
 }
 
 void loop_turn(struct loop *loop)
@@ -296,6 +296,7 @@ void loop_turn(struct loop *loop)
 
 void loop_run(struct loop *loop)
 {
+    clock_tick();
     while (!loop->is_stopping) {
         if (loop->base != NULL)
             event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
@@ -324,7 +325,12 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 static void on_due(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    fire_due(arg);
+    struct loop *loop = arg;
+    uint64_t now = clock_tick();
+    if (loop->next_us <= now)
+        fire_due(loop, now);
+    else
+        arm_base(loop);
 }
 
 struct event_base *loop_base(struct loop *loop)

@@ -72,10 +72,20 @@ static struct loop *loop_of(const struct server *server)
     return worker_loop(server->part->worker);
 }
 
+/* Runs on through leases, which come and go by the thousand: when it fires, the server may have been used
+ * since. */
 static void idle_timeout(struct timer *timer)
 {
     struct server *server = list_entry(timer, struct server, timer);
     struct pool_part *part = server->part;
+    uint64_t limit = part->settings.server_idle_timeout_us;
+    uint64_t rested = clock_event_us() - server->idle_since_us;
+    if (server->state != SERVER_IDLE || limit == 0)
+        return; /* begun again when it is idle again */
+    if (rested < limit) {
+        timer_start(loop_of(server), &server->timer, timer_step_us(limit - rested), idle_timeout);
+        return;
+    }
     size_t kept = part->servers[SERVER_IDLE].count + part->servers[SERVER_LEASED].count;
     if (part->settings.min_size > 0 && kept <= (size_t)part->settings.min_size) {
         timer_start(loop_of(server), &server->timer, part->settings.server_idle_timeout_us, idle_timeout);
@@ -94,7 +104,10 @@ void server_set_state(struct server *server, enum server_state state)
         budget_give(&part->pool->database->leased);
         registry_tell_quiet(part->pool->registry);
     }
-    if (state != SERVER_LOGIN) /* server_connect_timeout covers the login too */
+    /* server_connect_timeout covers the login too; the idle timeout goes on (see idle_timeout). */
+    bool is_kept = state == SERVER_LOGIN || state == SERVER_LEASED ||
+                   (state == SERVER_IDLE && server->state == SERVER_LEASED);
+    if (!is_kept)
         timer_stop(&server->timer);
     list_remove(&part->servers[server->state], &server->node);
     server->state = state;
@@ -108,7 +121,7 @@ void server_set_state(struct server *server, enum server_state state)
     if (state == SERVER_IDLE) {
         server->owner = NULL;
         server->idle_since_us = clock_event_us();
-        if (part->settings.server_idle_timeout_us > 0)
+        if (part->settings.server_idle_timeout_us > 0 && !timer_is_running(&server->timer))
             timer_start(loop_of(server), &server->timer, part->settings.server_idle_timeout_us, idle_timeout);
     }
     atomic_store(&part->idle_count, (int)part->servers[SERVER_IDLE].count);

@@ -42,7 +42,7 @@ void lease_forget_unnamed(struct server *server)
     server->unnamed = NULL;
 }
 
-static void forget_old_plans(struct lease *lease)
+COLD static void forget_old_plans(struct lease *lease)
 {
     struct server *server = lease->server;
     uint32_t epoch = atomic_load_explicit(&lease->session->shared->schema_epoch, memory_order_relaxed);
@@ -185,7 +185,7 @@ bool lease_owe(struct lease *lease, struct owed entry)
     return true;
 }
 
-static bool owe_profile_round(struct lease *lease)
+COLD static bool owe_profile_round(struct lease *lease)
 {
     static const uint8_t kinds[] = {OWED_CLOSE, OWED_PARSE, OWED_BIND, OWED_EXECUTE, OWED_CLOSE, OWED_CLOSE};
     for (size_t i = 0; i < sizeof(kinds); i++)
@@ -201,8 +201,8 @@ static void set_server_profile(struct server *server, struct profile *profile)
 }
 
 /* Puts the change from `from` to `to` into the outbox. */
-static bool send_profile(struct lease *lease, const struct profile *from, const struct profile *to,
-                         bool is_alone)
+COLD static bool send_profile(struct lease *lease, const struct profile *from, const struct profile *to,
+                              bool is_alone)
 {
     struct outbox *outbox = lease->session->outbox;
     struct buf *out = outbox_make(outbox, lease->server->conn);
@@ -392,7 +392,7 @@ void lease_give_synths(struct lease *lease)
  * ----------------------------------------------------------------------------------------------------------
  */
 
-static void query_timeout(struct timer *timer)
+COLD static void query_timeout(struct timer *timer)
 {
     struct lease *lease = list_entry(timer, struct lease, timer);
     struct session_worker *session = lease->session;
@@ -405,7 +405,7 @@ static void query_timeout(struct timer *timer)
     session_leave(session);
 }
 
-static void transaction_timeout(struct timer *timer)
+COLD static void transaction_timeout(struct timer *timer)
 {
     struct lease *lease = list_entry(timer, struct lease, transaction_timer);
     struct session_worker *session = lease->session;
@@ -500,7 +500,7 @@ static bool is_quiet(const struct lease *lease)
 }
 
 /* Sends what has to be said before the server can go. True if there was something. */
-static bool send_cleanup(struct lease *lease)
+COLD static bool send_cleanup(struct lease *lease)
 {
     if (lease->cleanup.len == 0)
         return false;
@@ -531,7 +531,7 @@ static void release_clean(struct lease *lease)
     pool_release(server, server->profile == NULL ? DISCARD : NULL);
 }
 
-static void release_orphan(struct lease *lease)
+COLD static void release_orphan(struct lease *lease)
 {
     struct server *server = lease->server;
     lease_end(lease);
@@ -551,7 +551,7 @@ static bool roll_back_orphan(struct lease *lease)
  * pg_try_advisory_lock may have failed, and keys may be computed: where nothing but a lock binds the session,
  * the server is asked whether there is one, behind the client's back.
  */
-static void ask_for_locks(struct lease *lease)
+COLD static void ask_for_locks(struct lease *lease)
 {
     const struct client *client = lease->client;
     if (!lease->is_lock_unsure || client->pins.mask != 1u << PIN_ADVISORY_LOCK ||
@@ -603,7 +603,7 @@ bool lease_try_release(struct lease *lease)
 
 /* What the client began without a Sync must end, and not by that Sync's commit: PostgreSQL would have rolled
  * it back too. */
-static bool undo_batch(struct lease *lease)
+COLD static bool undo_batch(struct lease *lease)
 {
     static const uint8_t kinds[] = {OWED_PARSE, OWED_BIND, OWED_EXECUTE};
     struct buf out = BUF_INIT;

@@ -157,7 +157,7 @@ struct statement *route_intern(struct client *client, const struct parse_view *v
 }
 
 /* A name that is taken: PostgreSQL is made to say so itself, in its place among the answers. */
-static enum route_step parse_duplicate(struct lease *lease, struct slice name, struct slice whole)
+COLD static enum route_step parse_duplicate(struct lease *lease, struct slice name, struct slice whole)
 {
     struct outbox *outbox = lease->session->outbox;
     encode_parse(outbox_make(outbox, lease->server->conn), name, SLICE_LITERAL(""), SLICE_EMPTY);

@@ -29,7 +29,7 @@ enum relay_act {
 /* ---- completed statements
  * ------------------------------------------------------------------------------------------ */
 
-static void forget_prepared(struct lease *lease, const struct sql_statement *statement)
+COLD static void forget_prepared(struct lease *lease, const struct sql_statement *statement)
 {
     struct client *client = lease->client;
     struct server *server = lease->server;
@@ -47,7 +47,7 @@ static void forget_prepared(struct lease *lease, const struct sql_statement *sta
     statement_map_remove(&client->prepared, slice_str(statement->name));
 }
 
-static void forget_unnamed(struct lease *lease)
+COLD static void forget_unnamed(struct lease *lease)
 {
     struct client *client = lease->client;
     if (client != NULL && client->unnamed != NULL) {
@@ -91,7 +91,7 @@ static const struct sql_statement *statement_of(const struct owed *entry)
     return &entry->class->statements[at];
 }
 
-static void end_copy(struct lease *lease)
+COLD static void end_copy(struct lease *lease)
 {
     lease->is_copy_in = lease->has_copied = false;
     for (uint32_t i = 0; i < lease->owed.count; i++) {
@@ -135,7 +135,7 @@ static enum relay_act on_command_complete(struct lease *lease, const struct fram
  */
 
 /* An entry that the server will not answer, since an error came before it. */
-static void skipped(struct lease *lease, struct owed *entry)
+COLD static void skipped(struct lease *lease, struct owed *entry)
 {
     struct client *client = lease->client;
     struct server *server = lease->server;
@@ -152,7 +152,7 @@ static void skipped(struct lease *lease, struct owed *entry)
 }
 
 /* PostgreSQL ignores everything up to the next Sync. */
-static void skip_to_sync(struct lease *lease)
+COLD static void skip_to_sync(struct lease *lease)
 {
     while (!owed_is_empty(&lease->owed) && owed_front(&lease->owed)->kind != OWED_SYNC) {
         skipped(lease, owed_front(&lease->owed));
@@ -162,7 +162,7 @@ static void skip_to_sync(struct lease *lease)
 }
 
 /* The plan of this statement is of no use any more: the next one who wants it has it parsed again. */
-static void drop_stale_plan(struct lease *lease, const struct owed *front)
+COLD static void drop_stale_plan(struct lease *lease, const struct owed *front)
 {
     struct statement *statement = front->statement;
     struct server *server = lease->server;
@@ -182,7 +182,7 @@ static bool is_misspelt(const struct owed *front, const struct error_view *view)
            slice_equal_str(view->sqlstate, "42601");
 }
 
-static void note_error(struct lease *lease, const struct owed *front, const struct error_view *view)
+COLD static void note_error(struct lease *lease, const struct owed *front, const struct error_view *view)
 {
     struct client *client = lease->client;
     lease->has_failed = true;
@@ -197,7 +197,7 @@ static void note_error(struct lease *lease, const struct owed *front, const stru
     transaction_errored(&client->tx);
 }
 
-static enum relay_act on_error(struct lease *lease, const struct frame *frame, struct slice whole)
+COLD static enum relay_act on_error(struct lease *lease, const struct frame *frame, struct slice whole)
 {
     struct owed *front = owed_front(&lease->owed);
     struct error_view view;
@@ -248,7 +248,7 @@ static enum relay_act on_error(struct lease *lease, const struct frame *frame, s
 /* ---- ReadyForQuery
  * -------------------------------------------------------------------------------------------------------- */
 
-static void greeting_done(struct lease *lease)
+COLD static void greeting_done(struct lease *lease)
 {
     struct client *client = lease->client;
     struct buf parameters = lease->greeting, refusal = lease->refusal;
@@ -349,7 +349,7 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
  * PostgreSQL reports parameters in front of ReadyForQuery, those that Weir has changed for this client along
  * with those that it has changed itself. The first are no news to it.
  */
-static bool is_news(const struct lease *lease, struct slice name)
+COLD static bool is_news(const struct lease *lease, struct slice name)
 {
     const struct client *client = lease->client;
     const struct profile *now = transaction_current(&client->tx);
@@ -364,7 +364,7 @@ static bool is_news(const struct lease *lease, struct slice name)
     return is_set != profile_get(lease->switched, name, &there) || !slice_equal(here, there);
 }
 
-static enum relay_act on_parameter(struct lease *lease, const struct frame *frame, struct slice whole)
+COLD static enum relay_act on_parameter(struct lease *lease, const struct frame *frame, struct slice whole)
 {
     struct owed *front = owed_front(&lease->owed);
     struct parameter_view view;
@@ -383,7 +383,7 @@ static enum relay_act on_parameter(struct lease *lease, const struct frame *fram
     return RELAY_PASS;
 }
 
-static void begin_copy_in(struct lease *lease)
+COLD static void begin_copy_in(struct lease *lease)
 {
     /* A Sync sent in front of the copy data is read, and ignored, by the COPY. */
     lease->is_copy_in = true;
@@ -476,7 +476,7 @@ static enum relay_act act_on(struct lease *lease, const struct frame *frame, str
     }
 }
 
-static void violate(struct lease *lease, uint8_t type)
+COLD static void violate(struct lease *lease, uint8_t type)
 {
     struct client *client = lease->client;
     char text[80];
@@ -570,7 +570,7 @@ static bool step(struct lease *lease, struct slice data, size_t *used)
     return true;
 }
 
-static void take_skip(struct lease *lease, struct slice data, size_t *used)
+COLD static void take_skip(struct lease *lease, struct slice data, size_t *used)
 {
     size_t here = data.len - *used < lease->skip ? data.len - *used : lease->skip;
     if (!lease->skip_is_dropped && lease->client != NULL)

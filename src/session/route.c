@@ -58,7 +58,7 @@ struct lease *route_lease(struct client *client, bool must_be_alone)
 
 /* The answer to the message at hand is an error of Weir's: to the end of a simple query, or of the batch up
  * to Sync. */
-static void answer_error(struct client *client, struct buf *response, bool is_simple)
+COLD static void answer_error(struct client *client, struct buf *response, bool is_simple)
 {
     if (is_simple)
         encode_ready(response, client_status(client));
@@ -68,7 +68,7 @@ static void answer_error(struct client *client, struct buf *response, bool is_si
     buf_free(response);
 }
 
-static void answer_cancelled(struct client *client, bool is_simple)
+COLD static void answer_cancelled(struct client *client, bool is_simple)
 {
     struct buf out = BUF_INIT;
     client->is_cancelled = false;
@@ -238,7 +238,8 @@ static enum route_step on_query(struct client *client, const struct frame *frame
  * ------------------------------------------------------------------------------------------------------------
  */
 
-static enum route_step on_function_call(struct client *client, const struct frame *frame, struct slice whole)
+COLD static enum route_step on_function_call(struct client *client, const struct frame *frame,
+                                             struct slice whole)
 {
     if (route_is_refused(client, true))
         return ROUTE_DONE;
@@ -286,7 +287,7 @@ static enum route_step on_copy_end(struct client *client, const struct frame *fr
     return lease_owe(lease, (struct owed){.kind = OWED_COPY_END}) ? ROUTE_DONE : ROUTE_ENDED;
 }
 
-static enum route_step on_terminate(struct client *client, const struct frame *frame, struct slice whole)
+COLD static enum route_step on_terminate(struct client *client, const struct frame *frame, struct slice whole)
 {
     (void)frame, (void)whole;
     outbox_flush(route_outbox(client));

@@ -17,6 +17,7 @@
 #include "weir/net/conn.h"
 #include "weir/pool/pool.h"
 #include "weir/util/buf.h"
+#include "weir/util/cold.h"
 
 struct profile;
 struct statement_set;
@@ -101,7 +102,7 @@ void server_set_state(struct server *server, enum server_state state);
 
 /* Ends the connection (with Terminate where that is polite) and frees the server. `reason` goes to the log.
  */
-void server_close(struct server *server, const char *reason);
+COLD void server_close(struct server *server, const char *reason);
 
 /* Runs `sql` alone, on a server that is idle or just released; then idle, or closed if it fails. */
 void server_run(struct server *server, const char *sql, bool is_reset);

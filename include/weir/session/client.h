@@ -19,6 +19,7 @@
 #include "weir/track/pin.h"
 #include "weir/track/transaction.h"
 #include "weir/util/log.h"
+#include "weir/util/cold.h"
 
 enum client_state {
     CLIENT_STARTUP,
@@ -93,16 +94,16 @@ struct client *client_new(struct session_worker *session, int fd, const struct a
 /* The user, database and address for log lines: "C-0x…: db/user@addr:port"; valid until the next call on this
  * thread. */
 const char *client_prefix(const struct client *client);
-void client_log(const struct client *client, enum log_level level, const char *format, ...)
+COLD void client_log(const struct client *client, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Ends the client without a word to it. `reason` goes to the log. What its lease was doing is finished or
  * undone. */
-void client_close(struct client *client, const char *reason);
+COLD void client_close(struct client *client, const char *reason);
 /* The same after an ErrorResponse FATAL. */
-void client_fail(struct client *client, const char *sqlstate, const char *message);
+COLD void client_fail(struct client *client, const char *sqlstate, const char *message);
 /* An ErrorResponse that does not end the session; ReadyForQuery is the caller's. */
-void client_error(struct client *client, const char *sqlstate, const char *message);
+COLD void client_error(struct client *client, const char *sqlstate, const char *message);
 void client_write(struct client *client, struct slice bytes);
 /* The same for what was built; memory that ran out over it ends the client. */
 void client_write_buf(struct client *client, const struct buf *built);

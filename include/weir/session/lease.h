@@ -15,6 +15,7 @@
 #include "weir/pool/server.h"
 #include "weir/session/owed.h"
 #include "weir/track/profile.h"
+#include "weir/util/cold.h"
 
 struct client;
 struct lease_portal;
@@ -86,13 +87,13 @@ void lease_free_spares(struct session_worker *session);
 bool lease_try_release(struct lease *lease);
 
 /* The client has gone: cancels, or rolls back, and goes on as an orphan; or closes the server at once. */
-void lease_abandon(struct lease *lease, const char *reason);
+COLD void lease_abandon(struct lease *lease, const char *reason);
 
 /* The server is going away by itself: unbinds client and server. */
 void lease_end(struct lease *lease);
 
 /* Closes the server and frees the lease, telling nobody. */
-void lease_break(struct lease *lease, const char *reason);
+COLD void lease_break(struct lease *lease, const char *reason);
 
 /* Bytes from the server (relay.c). */
 size_t relay_data(struct lease *lease, struct slice data);
@@ -114,7 +115,7 @@ bool lease_reset(struct lease *lease);
 /* The server has ended a change of settings: from a ReadyForQuery or a command tag. */
 void lease_settle(struct lease *lease, bool is_committed);
 /* A change of settings was refused; `response` is the server's ErrorResponse. */
-void lease_refused(struct lease *lease, struct slice response);
+COLD void lease_refused(struct lease *lease, struct slice response);
 
 /* Answers of Weir's own whose turn has come are given. */
 void lease_give_synths(struct lease *lease);

@@ -7,6 +7,7 @@
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
 #include "weir/wire/frame.h"
+#include "weir/util/cold.h"
 
 enum { ROUTE_SMALL_WHOLE = 64 * 1024 }; /* names and the like are never longer */
 
@@ -30,7 +31,7 @@ enum route_step route_on_flush(struct client *client, const struct frame *frame,
 enum route_step route_on_sync(struct client *client, const struct frame *frame, struct slice whole);
 
 /* Ends the client; ROUTE_ENDED. */
-enum route_step route_fail(struct client *client, const char *sqlstate, const char *message);
+COLD enum route_step route_fail(struct client *client, const char *sqlstate, const char *message);
 /* The client's lease, with its settings in force; NULL: wait (or the client has ended). */
 struct lease *route_lease(struct client *client, bool must_be_alone);
 /* Has the message at hand been answered with an error already (settings refused, or cancelled while waiting)?

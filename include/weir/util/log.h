@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "weir/util/cold.h"
+
 enum log_level {
     LOG_LEVEL_FATAL,
     LOG_LEVEL_ERROR,
@@ -41,9 +43,9 @@ void log_close(void);
 bool log_is_enabled(enum log_level level);
 
 /* `prefix` may be NULL; it stands between level and message ("C-0x1f: db/user@addr:port"). */
-void log_write(enum log_level level, const char *prefix, const char *format, ...)
+COLD void log_write(enum log_level level, const char *prefix, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-void log_vwrite(enum log_level level, const char *prefix, const char *format, va_list args);
+COLD void log_vwrite(enum log_level level, const char *prefix, const char *format, va_list args);
 
 #define log_fatal(...)   log_write(LOG_LEVEL_FATAL, NULL, __VA_ARGS__)
 #define log_error(...)   log_write(LOG_LEVEL_ERROR, NULL, __VA_ARGS__)
