@@ -95,8 +95,8 @@ struct conn *conn_new(struct worker *worker, int fd, const struct conn_handler *
     return NULL;
 }
 
-struct conn *conn_connect(struct worker *worker, const struct address *to, const struct conn_handler *handler,
-                          void *owner, struct error *error)
+COLD struct conn *conn_connect(struct worker *worker, const struct address *to,
+                               const struct conn_handler *handler, void *owner, struct error *error)
 {
     int fd = socket(to->as.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
@@ -338,7 +338,7 @@ void conn_write(struct conn *conn, const void *data, size_t len)
     conn_writev(conn, &part, 1);
 }
 
-void conn_fail(struct conn *conn, int error)
+COLD void conn_fail(struct conn *conn, int error)
 {
     if (!conn->is_closed && !conn->is_freed && conn->write_error == 0)
         fail_write(conn, error);
@@ -388,14 +388,14 @@ void conn_kick(struct conn *conn)
     deliver(conn, buf_slice(&conn->in), true);
 }
 
-void conn_detach(struct conn *conn)
+COLD void conn_detach(struct conn *conn)
 {
     io_stop(&conn->io);
     conn->armed = 0;
     conn->worker = NULL;
 }
 
-void conn_attach(struct conn *conn, struct worker *worker)
+COLD void conn_attach(struct conn *conn, struct worker *worker)
 {
     conn->worker = worker;
     arm(conn);
@@ -409,7 +409,7 @@ void conn_set_handler(struct conn *conn, const struct conn_handler *handler, voi
     conn->owner = owner;
 }
 
-bool conn_has_news(const struct conn *conn)
+COLD bool conn_has_news(const struct conn *conn)
 {
     if (conn->in.len > 0 || conn->is_closed || conn->write_error != 0 || conn->is_unwatched)
         return true;
@@ -427,7 +427,7 @@ int conn_fd(const struct conn *conn)
     return conn->fd;
 }
 
-void conn_local_address(const struct conn *conn, struct address *out)
+COLD void conn_local_address(const struct conn *conn, struct address *out)
 {
     memset(out, 0, sizeof(*out));
     out->len = sizeof(out->as);
@@ -447,13 +447,13 @@ struct lingering {
     struct timer timer;
 };
 
-static size_t linger_data(void *owner, struct slice data)
+COLD static size_t linger_data(void *owner, struct slice data)
 {
     (void)owner;
     return data.len;
 }
 
-static void linger_end(void *owner, int error)
+COLD static void linger_end(void *owner, int error)
 {
     (void)error;
     struct lingering *lingering = owner;
@@ -463,12 +463,12 @@ static void linger_end(void *owner, int error)
     free(lingering);
 }
 
-static void linger_timeout(struct timer *timer)
+COLD static void linger_timeout(struct timer *timer)
 {
     linger_end(list_entry(timer, struct lingering, timer), 0);
 }
 
-static void linger_drained(void *owner)
+COLD static void linger_drained(void *owner)
 {
     struct lingering *lingering = owner;
     if (conn_output_pending(lingering->conn) == 0)
@@ -501,7 +501,7 @@ void conn_close_after_output(struct conn *conn)
     timer_start(worker_loop(conn->worker), &lingering->timer, LINGER_US, linger_timeout);
 }
 
-void conn_end_lingering(struct worker *worker)
+COLD void conn_end_lingering(struct worker *worker)
 {
     struct list_node *node;
     while ((node = list_first(worker_lingering(worker))) != NULL)

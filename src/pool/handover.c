@@ -11,6 +11,7 @@
 
 #include "weir/pool/registry.h"
 #include "weir/pool/server.h"
+#include "weir/util/cold.h"
 
 enum {
     FOREIGN_ADVANTAGE_US =
@@ -35,7 +36,7 @@ static bool post_parts(struct pool_part *at, void (*run)(struct mail *), struct 
     return true;
 }
 
-static void receive_server(struct mail *mail)
+COLD static void receive_server(struct mail *mail)
 {
     struct parts_mail parts = *(struct parts_mail *)(void *)mail;
     free(mail);
@@ -80,7 +81,7 @@ static void keep_promise(struct mail *mail)
     pool_serve(parts.from);
 }
 
-static void asked_for_idle(struct mail *mail)
+COLD static void asked_for_idle(struct mail *mail)
 {
     struct parts_mail parts = *(struct parts_mail *)(void *)mail;
     free(mail);

@@ -16,6 +16,7 @@
 #include "weir/pool/registry.h"
 #include "weir/pool/server.h"
 #include "weir/util/clock.h"
+#include "weir/util/cold.h"
 #include "weir/util/log.h"
 #include "weir/wire/encode.h"
 
@@ -79,7 +80,7 @@ void pool_free(struct pool *pool)
     free(pool);
 }
 
-static void resolve_settings(struct pool_part *part)
+COLD static void resolve_settings(struct pool_part *part)
 {
     const struct config *config = part->config;
     const struct config_settings *s = config_settings(config);
@@ -117,12 +118,12 @@ static void resolve_settings(struct pool_part *part)
     };
 }
 
-static void reserve_due(struct timer *timer)
+COLD static void reserve_due(struct timer *timer)
 {
     pool_serve(list_entry(timer, struct pool_part, reserve_timer));
 }
 
-static void retry_due(struct timer *timer)
+COLD static void retry_due(struct timer *timer)
 {
     pool_serve(list_entry(timer, struct pool_part, retry_timer));
 }
@@ -197,8 +198,8 @@ void pool_stop_waiting(struct pool_waiter *waiter)
     publish_oldest(part);
 }
 
-static void fail_waiter(struct pool_part *part, struct pool_waiter *waiter, const char *sqlstate,
-                        const char *reason)
+COLD static void fail_waiter(struct pool_part *part, struct pool_waiter *waiter, const char *sqlstate,
+                             const char *reason)
 {
     struct buf response = BUF_INIT;
     encode_error(&response, "FATAL", sqlstate, reason, NULL);
@@ -207,7 +208,7 @@ static void fail_waiter(struct pool_part *part, struct pool_waiter *waiter, cons
     buf_free(&response);
 }
 
-static void wait_timeout(struct timer *timer)
+COLD static void wait_timeout(struct timer *timer)
 {
     struct pool_waiter *waiter = list_entry(timer, struct pool_waiter, timer);
     counter_bump(&waiter->part->counters.wait_timeouts);
@@ -258,7 +259,7 @@ static int pick_host(struct pool_part *part, uint64_t now, uint64_t *retry_at)
  * May another pool's server be closed for those who wait here? A login costs more than a moment's patience,
  * in which a server of our own may come back: this worker's, or another's that has just been released there.
  */
-static bool is_pressing(const struct pool_part *part, uint64_t now)
+COLD static bool is_pressing(const struct pool_part *part, uint64_t now)
 {
     if (budget_used(&part->pool->budget) <= 1) /* the one that is being taken */
         return true;
@@ -268,8 +269,8 @@ static bool is_pressing(const struct pool_part *part, uint64_t now)
 
 /* One under a limit that other pools share. An idle server of our own on another worker is taken before one
  * of another pool is closed. */
-static bool take_shared(struct pool_part *part, struct budget *budget, int limit, enum evict_limit which,
-                        bool may_evict)
+COLD static bool take_shared(struct pool_part *part, struct budget *budget, int limit, enum evict_limit which,
+                             bool may_evict)
 {
     if (budget_take(budget, limit))
         return true;
@@ -374,7 +375,7 @@ static void open_servers(struct pool_part *part)
 
 /* Until the next attempt: doubled for each failure, at most server_login_retry, up to a quarter less by
  * chance. */
-static uint64_t backoff_us(const struct pool_part *part, int failures, uint64_t seed)
+COLD static uint64_t backoff_us(const struct pool_part *part, int failures, uint64_t seed)
 {
     uint64_t longest = part->settings.server_login_retry_us;
     uint64_t wait = failures > 20 ? longest : (uint64_t)BACKOFF_FIRST_US << (failures - 1);
@@ -384,13 +385,14 @@ static uint64_t backoff_us(const struct pool_part *part, int failures, uint64_t 
     return wait - (wait / 4) * random / (UINT64_C(1) << 24);
 }
 
-static bool is_hopeless(const char *sqlstate)
+COLD static bool is_hopeless(const char *sqlstate)
 {
     return strncmp(sqlstate, "28", 2) == 0 || strncmp(sqlstate, "3D", 2) == 0 ||
            strncmp(sqlstate, "42", 2) == 0 || strncmp(sqlstate, "0A", 2) == 0;
 }
 
-static void fail_all(struct pool_part *part, struct list *waiters, struct slice response, const char *reason)
+COLD static void fail_all(struct pool_part *part, struct list *waiters, struct slice response,
+                          const char *reason)
 {
     for (size_t left = waiters->count; left > 0 && !list_is_empty(waiters); left--) {
         struct pool_waiter *waiter = list_entry(list_first(waiters), struct pool_waiter, node);
@@ -481,7 +483,7 @@ static struct server *take_idle(struct pool_part *part, const void *preferred_pr
     }
 }
 
-static void serve_newcomers(struct pool_part *part)
+COLD static void serve_newcomers(struct pool_part *part)
 {
     struct welcome *welcome = pool_welcome(part->pool);
     if (welcome == NULL)

@@ -12,6 +12,7 @@
 #include "weir/pool/login.h"
 #include "weir/pool/registry.h"
 #include "weir/util/clock.h"
+#include "weir/util/cold.h"
 #include "weir/util/log.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
@@ -57,7 +58,7 @@ const char *server_prefix(const struct server *server)
 static void log_server(const struct server *server, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-static void log_server(const struct server *server, enum log_level level, const char *format, ...)
+COLD static void log_server(const struct server *server, enum log_level level, const char *format, ...)
 {
     if (!log_is_enabled(level))
         return;
@@ -74,7 +75,7 @@ static struct loop *loop_of(const struct server *server)
 
 /* Runs on through leases, which come and go by the thousand: when it fires, the server may have been used
  * since. */
-static void idle_timeout(struct timer *timer)
+COLD static void idle_timeout(struct timer *timer)
 {
     struct server *server = list_entry(timer, struct server, timer);
     struct pool_part *part = server->part;
@@ -128,7 +129,7 @@ void server_set_state(struct server *server, enum server_state state)
 }
 
 /* Everything but the accounting of why. */
-static void destroy(struct server *server)
+COLD static void destroy(struct server *server)
 {
     struct pool_part *part = server->part;
     if (server->state == SERVER_LEASED)
@@ -163,7 +164,7 @@ void server_close(struct server *server, const char *reason)
 }
 
 /* A connection that never became idle. The copy of the response outlives the server. */
-static void fail(struct server *server, const char *reason, const char *sqlstate, struct slice response)
+COLD static void fail(struct server *server, const char *reason, const char *sqlstate, struct slice response)
 {
     struct pool_part *part = server->part;
     int host = server->host;
@@ -178,7 +179,7 @@ static void fail(struct server *server, const char *reason, const char *sqlstate
     buf_free(&copy);
 }
 
-static void fail_with_errno(struct server *server, const char *what, int error)
+COLD static void fail_with_errno(struct server *server, const char *what, int error)
 {
     char text[200];
     snprintf(text, sizeof(text), "%s: %s", what,
@@ -186,7 +187,7 @@ static void fail_with_errno(struct server *server, const char *what, int error)
     fail(server, text, "08006", SLICE_EMPTY);
 }
 
-static void life_over(struct timer *timer)
+COLD static void life_over(struct timer *timer)
 {
     struct server *server = list_entry(timer, struct server, life_timer);
     server->close_needed = true;
@@ -198,7 +199,7 @@ static void life_over(struct timer *timer)
     }
 }
 
-static void login_done(struct server *server)
+COLD static void login_done(struct server *server)
 {
     struct pool_part *part = server->part;
     struct slice parameters = login_parameters(server->login);
@@ -231,7 +232,7 @@ static void feed_login(struct server *server, const struct frame *frame, struct 
 }
 
 /* A reset or check query, or an idle server that says something. */
-static void feed_quiet(struct server *server, const struct frame *frame)
+COLD static void feed_quiet(struct server *server, const struct frame *frame)
 {
     struct pool_part *part = server->part;
     struct error_view view;
@@ -292,7 +293,7 @@ static size_t on_data(void *owner, struct slice data)
     return used;
 }
 
-static void on_closed(void *owner, int error)
+COLD static void on_closed(void *owner, int error)
 {
     struct server *server = owner;
     struct pool_part *part = server->part;
@@ -324,7 +325,7 @@ static void on_drained(void *owner)
         registry_events(server->part->pool->registry)->on_drained(server->owner, server);
 }
 
-static void on_connected(void *owner)
+COLD static void on_connected(void *owner)
 {
     struct server *server = owner;
     struct config *config = server->part->config;
@@ -348,12 +349,12 @@ static void on_connected(void *owner)
 static const struct conn_handler handler = {
     .on_data = on_data, .on_connected = on_connected, .on_drained = on_drained, .on_closed = on_closed};
 
-static void connect_timeout(struct timer *timer)
+COLD static void connect_timeout(struct timer *timer)
 {
     fail(list_entry(timer, struct server, timer), "connect timeout", "08006", SLICE_EMPTY);
 }
 
-static void connect_to(struct server *server)
+COLD static void connect_to(struct server *server)
 {
     struct error error = ERROR_INIT;
     server->conn = conn_connect(server->part->worker, &server->address, &handler, server, &error);
@@ -367,7 +368,7 @@ struct lookup {
     uint64_t id;
 };
 
-static void resolved(void *context, const struct resolve_answer *answer)
+COLD static void resolved(void *context, const struct resolve_answer *answer)
 {
     struct lookup lookup = *(struct lookup *)context;
     free(context);
@@ -388,7 +389,7 @@ static void resolved(void *context, const struct resolve_answer *answer)
     }
 }
 
-static void resolve_and_connect(struct server *server, const struct config_host *host)
+COLD static void resolve_and_connect(struct server *server, const struct config_host *host)
 {
     struct error error = ERROR_INIT;
     if (host->name[0] == '/' || host->name[0] == '@') {
@@ -435,7 +436,7 @@ void server_connect(struct pool_part *part, int host)
     resolve_and_connect(server, &part->database->hosts[host]);
 }
 
-static void test_timeout(struct timer *timer)
+COLD static void test_timeout(struct timer *timer)
 {
     struct server *server = list_entry(timer, struct server, timer);
     struct pool_part *part = server->part;

@@ -15,6 +15,7 @@
 #include "weir/session/cached.h"
 #include "weir/session/outbox.h"
 #include "weir/util/clock.h"
+#include "weir/util/cold.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
@@ -51,7 +52,7 @@ const char *client_state_name(const struct client *client)
     return state_names[client->state];
 }
 
-const char *client_prefix(const struct client *client)
+COLD const char *client_prefix(const struct client *client)
 {
     static _Thread_local char text[320];
     char host[INET6_ADDRSTRLEN] = "unix";
@@ -95,7 +96,7 @@ void client_write_buf(struct client *client, const struct buf *built)
         client_write(client, buf_slice(built));
 }
 
-static void say(struct client *client, const char *severity, const char *sqlstate, const char *message)
+COLD static void say(struct client *client, const char *severity, const char *sqlstate, const char *message)
 {
     struct buf out = BUF_INIT;
     encode_error(&out, severity, sqlstate, message, NULL);
@@ -218,7 +219,7 @@ void session_leave(struct session_worker *session)
  * ----------------------------------------------------------------------------------------------------------
  */
 
-static void idle_timeout(struct timer *timer)
+COLD static void idle_timeout(struct timer *timer)
 {
     struct client *client = list_entry(timer, struct client, timer);
     struct session_worker *session = client->session;
@@ -243,7 +244,7 @@ void client_arm_idle(struct client *client)
         timer_start(worker_loop(client->session->worker), &client->timer, limit, idle_timeout);
 }
 
-static void login_timeout(struct timer *timer)
+COLD static void login_timeout(struct timer *timer)
 {
     struct client *client = list_entry(timer, struct client, timer);
     struct session_worker *session = client->session;
@@ -291,7 +292,7 @@ static void on_drained(void *owner)
         conn_set_reading(client->lease->server->conn, true);
 }
 
-static void on_closed(void *owner, int error)
+COLD static void on_closed(void *owner, int error)
 {
     struct client *client = owner;
     struct session_worker *session = client->session;

@@ -12,6 +12,7 @@
 #include "weir/session/sequence.h"
 #include "weir/track/profile_sql.h"
 #include "weir/util/clock.h"
+#include "weir/util/cold.h"
 #include "weir/util/log.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
@@ -294,7 +295,7 @@ void lease_settle(struct lease *lease, bool is_committed)
     lease->before = NULL;
 }
 
-static void drop_profile_entries(struct lease *lease)
+COLD static void drop_profile_entries(struct lease *lease)
 {
     struct owed *front;
     while ((front = owed_front(&lease->owed)) != NULL && front->flags & OWED_PROFILE &&
@@ -538,7 +539,7 @@ COLD static void release_orphan(struct lease *lease)
     pool_release(server, DISCARD);
 }
 
-static bool roll_back_orphan(struct lease *lease)
+COLD static bool roll_back_orphan(struct lease *lease)
 {
     struct buf out = BUF_INIT;
     encode_query(&out, SLICE_LITERAL("ROLLBACK"));
@@ -623,7 +624,7 @@ COLD static bool undo_batch(struct lease *lease)
     return lease_owe(lease, (struct owed){.kind = OWED_SYNC});
 }
 
-static void orphan_timeout(struct timer *timer)
+COLD static void orphan_timeout(struct timer *timer)
 {
     struct lease *lease = list_entry(timer, struct lease, timer);
     struct session_worker *session = lease->session;
@@ -633,7 +634,7 @@ static void orphan_timeout(struct timer *timer)
 }
 
 /* A cancel may have overtaken the query that it was for: PostgreSQL then took no notice. */
-static void cancel_again(struct timer *timer)
+COLD static void cancel_again(struct timer *timer)
 {
     struct lease *lease = list_entry(timer, struct lease, transaction_timer);
     if (owed_is_empty(&lease->owed))

@@ -16,6 +16,7 @@
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
 #include "weir/util/clock.h"
+#include "weir/util/cold.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 #include "weir/wire/frame.h"
@@ -175,7 +176,7 @@ void login_greeted(struct client *client, struct slice parameters, struct slice 
 }
 
 /* Runs the client's settings past a server, which may refuse them, and reports them as it writes them. */
-static void begin_greeting(struct client *client, struct server *server)
+COLD static void begin_greeting(struct client *client, struct server *server)
 {
     struct lease *lease = lease_begin(client, server, LEASE_GREETING, 0);
     if (lease == NULL) {
@@ -320,7 +321,7 @@ static void authenticated(struct client *client)
  * ---------------------------------------------------------------------------------------------------------
  */
 
-static void refuse(struct client *client)
+COLD static void refuse(struct client *client)
 {
     struct pool_part *part = client->part;
     counter_bump(part != NULL ? &part->counters.login_failures : &client->session->counters.login_failures);
@@ -693,7 +694,7 @@ static void begin_session(struct client *client, const struct startup *startup)
     begin_authentication(client);
 }
 
-static void pass_cancel_on(struct client *client, struct slice key)
+COLD static void pass_cancel_on(struct client *client, struct slice key)
 {
     if (key.len == CLIENT_KEY_BYTES)
         session_spread_cancel(client->session, key.data);

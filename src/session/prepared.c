@@ -12,6 +12,7 @@
 #include "weir/session/cached.h"
 #include "weir/session/route.h"
 #include "weir/session/sequence.h"
+#include "weir/util/cold.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
@@ -20,7 +21,7 @@ enum {
     RECENT_TEXT_LIMIT = 16 * 1024,  /* nor are long ones among the recent: 4 MB in all */
 };
 
-static void append_parse(struct buf *out, struct slice name, const struct statement *statement)
+COLD static void append_parse(struct buf *out, struct slice name, const struct statement *statement)
 {
     size_t begun = encode_begin(out, MSG_PARSE);
     encode_text(out, name);
@@ -32,7 +33,7 @@ static void append_parse(struct buf *out, struct slice name, const struct statem
 }
 
 /* Puts a Parse of the server's own name into the outbox, and a Close of whoever has to leave for it. */
-static bool send_parse(struct lease *lease, struct statement *statement, struct owed entry)
+COLD static bool send_parse(struct lease *lease, struct statement *statement, struct owed entry)
 {
     struct server *server = lease->server;
     struct outbox *outbox = lease->session->outbox;
@@ -106,7 +107,7 @@ static bool is_first_alone(const struct client *client, const struct sql_class *
     return client->lease == NULL || !client->lease->is_prepared ? route_must_be_alone(client, class) : false;
 }
 
-static struct statement *intern(struct client *client, const struct parse_view *view)
+COLD static struct statement *intern(struct client *client, const struct parse_view *view)
 {
     struct memo_answer answer = memo_classify(client->session->memo, view->text, client_is_readable(client));
     uint32_t types[64], *all = types;
@@ -474,7 +475,7 @@ static bool is_inside_copy(struct lease *lease)
     return true;
 }
 
-static enum route_step sync_here(struct client *client)
+COLD static enum route_step sync_here(struct client *client)
 {
     struct buf out = BUF_INIT;
     client->is_skipping = false;

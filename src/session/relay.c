@@ -12,6 +12,7 @@
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
 #include "weir/util/clock.h"
+#include "weir/util/cold.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 #include "weir/wire/frame.h"
@@ -176,7 +177,7 @@ COLD static void drop_stale_plan(struct lease *lease, const struct owed *front)
 }
 
 /* A syntax error in the text itself: nothing of it has run, whatever it would have been. */
-static bool is_misspelt(const struct owed *front, const struct error_view *view)
+COLD static bool is_misspelt(const struct owed *front, const struct error_view *view)
 {
     return front->completed == 0 && view->has_position && !view->has_context &&
            slice_equal_str(view->sqlstate, "42601");

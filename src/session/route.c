@@ -16,6 +16,7 @@
 #include "weir/session/route.h"
 #include "weir/session/sequence.h"
 #include "weir/util/clock.h"
+#include "weir/util/cold.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
@@ -264,7 +265,7 @@ COLD static enum route_step on_function_call(struct client *client, const struct
     return ROUTE_DONE;
 }
 
-static enum route_step on_copy_data(struct client *client, const struct frame *frame, struct slice whole)
+COLD static enum route_step on_copy_data(struct client *client, const struct frame *frame, struct slice whole)
 {
     struct lease *lease = client->lease;
     client->stream_left = frame->total - whole.len;
@@ -275,7 +276,7 @@ static enum route_step on_copy_data(struct client *client, const struct frame *f
     return ROUTE_DONE;
 }
 
-static enum route_step on_copy_end(struct client *client, const struct frame *frame, struct slice whole)
+COLD static enum route_step on_copy_end(struct client *client, const struct frame *frame, struct slice whole)
 {
     struct lease *lease = client->lease;
     client->stream_left = frame->total - whole.len;
@@ -334,7 +335,7 @@ static enum route_step dispatch(struct client *client, const struct frame *frame
     return route->fn(client, frame, whole);
 }
 
-static size_t take_stream(struct client *client, struct slice rest)
+COLD static size_t take_stream(struct client *client, struct slice rest)
 {
     size_t here = rest.len < client->stream_left ? rest.len : (size_t)client->stream_left;
     if (client->lease != NULL && !client->is_skipping)

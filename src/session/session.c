@@ -14,6 +14,7 @@
 #include "weir/session/outbox.h"
 #include "weir/session/sequence.h"
 #include "weir/util/clock.h"
+#include "weir/util/cold.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
@@ -135,7 +136,7 @@ static void server_drained(void *owner, struct server *server)
 }
 
 /* The server is gone in the middle of things. */
-static void server_lost(void *owner, struct server *server, const char *reason)
+COLD static void server_lost(void *owner, struct server *server, const char *reason)
 {
     struct lease *lease = owner;
     struct session_worker *session = lease->session;
@@ -201,7 +202,7 @@ static void granted(struct pool_waiter *waiter, struct server *server)
     session_leave(session);
 }
 
-static void failed(struct pool_waiter *waiter, struct slice response, const char *reason)
+COLD static void failed(struct pool_waiter *waiter, struct slice response, const char *reason)
 {
     struct client *client = list_entry(waiter, struct client, waiter);
     struct session_worker *session = client->session;
@@ -212,7 +213,7 @@ static void failed(struct pool_waiter *waiter, struct slice response, const char
     session_leave(session);
 }
 
-static void cancelled(void *owner, struct server *server)
+COLD static void cancelled(void *owner, struct server *server)
 {
     (void)server;
     struct lease *lease = owner;
@@ -249,7 +250,7 @@ struct cancel_mail {
     uint8_t key[CLIENT_KEY_BYTES];
 };
 
-static void cancel_waiting(struct client *client)
+COLD static void cancel_waiting(struct client *client)
 {
     /* Its query has not gone anywhere: it is the first thing in the kept input, and is answered here. */
     if (client->state == CLIENT_WAITING) {

@@ -96,7 +96,7 @@ struct server_events {
 };
 
 /* Begins a connection against a budget already taken. Ends in idle, or in pool_server_failed. */
-void server_connect(struct pool_part *part, int host);
+COLD void server_connect(struct pool_part *part, int host);
 
 void server_set_state(struct server *server, enum server_state state);
 
@@ -105,11 +105,11 @@ void server_set_state(struct server *server, enum server_state state);
 COLD void server_close(struct server *server, const char *reason);
 
 /* Runs `sql` alone, on a server that is idle or just released; then idle, or closed if it fails. */
-void server_run(struct server *server, const char *sql, bool is_reset);
+COLD void server_run(struct server *server, const char *sql, bool is_reset);
 
 /* Hand-over of an idle server: leaves its thread; and, its part set and listed there, joins the new one. */
-void server_orphan(struct server *server);
-void server_adopt(struct server *server);
+COLD void server_orphan(struct server *server);
+COLD void server_adopt(struct server *server);
 
 /* "S-0x…: db/user@host:port", for log lines; valid until the next call on this thread. */
 const char *server_prefix(const struct server *server);

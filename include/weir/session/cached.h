@@ -11,6 +11,7 @@
 #include "weir/session/lease.h"
 #include "weir/sql/classify.h"
 #include "weir/util/slice.h"
+#include "weir/util/cold.h"
 
 struct client;
 struct pool_part;
@@ -39,12 +40,12 @@ const char *cached_state(const struct pool_part *part, char *text, size_t size);
 /* --- reads --- */
 
 /* A simple query of one statement. */
-enum cached_step cached_query(struct client *client, struct sql_class *class, uint32_t text_flags,
-                              struct slice text);
+APART enum cached_step cached_query(struct client *client, struct sql_class *class, uint32_t text_flags,
+                                    struct slice text);
 
 /* A batch of the extended protocol, if all of it is at the front of `data`; `used` is its length when
  * answered. */
-enum cached_step cached_batch(struct client *client, struct slice data, size_t *used);
+APART enum cached_step cached_batch(struct client *client, struct slice data, size_t *used);
 
 /* The answer to its question comes later. */
 bool cached_is_waiting(const struct client *client);
@@ -58,7 +59,7 @@ void cached_forget(struct client *client);
  * stored, else 0. */
 uint8_t cached_begin_fill(struct lease *lease, bool is_description);
 /* A message of `type`, or a piece of one, that answers an entry with OWED_FILL; `is_end`: its last piece. */
-void cached_tee(struct lease *lease, uint8_t type, struct slice bytes, bool is_end);
+APART void cached_tee(struct lease *lease, uint8_t type, struct slice bytes, bool is_end);
 void cached_end_fill(struct lease *lease, bool is_complete);
 
 /* --- writes --- */
@@ -68,7 +69,7 @@ void cached_end_fill(struct lease *lease, bool is_complete);
 bool cached_sending(struct lease *lease, struct sql_class *class);
 /* ReadyForQuery outside a block: what was written is visible. False: it may not be told yet; the server is
  * read again when it may. */
-bool cached_commit(struct lease *lease);
+APART bool cached_commit(struct lease *lease);
 /* The lease ends: if a write is still open, nobody knows whether it took place. */
 void cached_lost(struct lease *lease);
 

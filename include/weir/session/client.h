@@ -85,7 +85,7 @@ struct client {
 };
 
 void client_set_state(struct client *client, enum client_state state);
-const char *client_state_name(const struct client *client);
+COLD const char *client_state_name(const struct client *client);
 
 /* A new connection; NULL (fd closed) when memory is out. */
 struct client *client_new(struct session_worker *session, int fd, const struct address *peer,
@@ -109,14 +109,14 @@ void client_write(struct client *client, struct slice bytes);
 void client_write_buf(struct client *client, const struct buf *built);
 
 /* login.c: the bytes of startup and authentication. */
-size_t login_data(struct client *client, struct slice data);
+COLD size_t login_data(struct client *client, struct slice data);
 /* The welcome is there, or waiting for it has failed. */
-void login_welcome(struct client *client);
+COLD void login_welcome(struct client *client);
 /* A server for the check of its startup settings; NULL: the welcome has come. */
-void login_granted(struct client *client, struct server *server);
+COLD void login_granted(struct client *client, struct server *server);
 /* The check of its startup settings has ended; `error` is an ErrorResponse, or empty. */
-void login_greeted(struct client *client, struct slice parameters, struct slice error);
-void client_login_free(struct client_login *login);
+COLD void login_greeted(struct client *client, struct slice parameters, struct slice error);
+COLD void client_login_free(struct client_login *login);
 
 /* route.c: messages of a client that is logged in. Returns the bytes that are done with. */
 size_t route_data(struct client *client, struct slice data);
@@ -128,7 +128,7 @@ struct statement *route_intern(struct client *client, const struct parse_view *v
 void route_set_unnamed(struct client *client, struct statement *statement);
 
 /* Takes what matters out of the configuration; at login and after a reload. */
-void client_configure(struct client *client);
+COLD void client_configure(struct client *client);
 
 /* Timeouts that depend on what the client is doing now: started and stopped here, at changes of state. */
 void client_arm_idle(struct client *client);
@@ -143,7 +143,7 @@ static inline bool client_is_readable(const struct client *client)
 }
 
 /* console.c: a client of the administration console. */
-size_t console_data(struct client *client, struct slice data);
+COLD size_t console_data(struct client *client, struct slice data);
 
 /* ReadyForQuery status of a client without a server. */
 char client_status(const struct client *client);

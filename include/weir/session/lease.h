@@ -110,7 +110,7 @@ bool lease_close_gap(struct lease *lease);
 
 /* Sees to it that the server is as after its login; false when the lease has ended (memory). The outbox is
  * not flushed. */
-bool lease_reset(struct lease *lease);
+COLD bool lease_reset(struct lease *lease);
 
 /* The server has ended a change of settings: from a ReadyForQuery or a command tag. */
 void lease_settle(struct lease *lease, bool is_committed);
@@ -118,7 +118,7 @@ void lease_settle(struct lease *lease, bool is_committed);
 COLD void lease_refused(struct lease *lease, struct slice response);
 
 /* Answers of Weir's own whose turn has come are given. */
-void lease_give_synths(struct lease *lease);
+COLD void lease_give_synths(struct lease *lease);
 
 /* Adds an entry; on failure (memory) the lease is broken and false returned. Takes over what `entry` refers
  * to. */
