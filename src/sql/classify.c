@@ -9,8 +9,10 @@
 
 #include "classify_build.h"
 #include "weir/sql/lex.h"
+#include "weir/sql/rows.h"
 
 #define CHUNK_BYTES 2048
+#define LONG_TEXT   4096 /* from here on it pays to look for rows that can be left out */
 
 const char *sql_kind_name(enum sql_kind kind)
 {
@@ -301,10 +303,15 @@ static struct sql_class *parse(struct builder *b, struct slice text)
 
 struct sql_class *sql_classify(struct slice text)
 {
-    if (text.len > SQL_TEXT_LIMIT || (text.len > 0 && memchr(text.data, '\0', text.len) != NULL) ||
-        lex_depth(text) >= LEX_DEPTH_LIMIT)
+    if (text.len > SQL_TEXT_LIMIT || (text.len > 0 && memchr(text.data, '\0', text.len) != NULL))
         return sql_class_unparsable();
-    char *copy = slice_dup(text);
+    struct buf shorter = BUF_INIT;
+    struct slice read = text;
+    if (text.len > LONG_TEXT && rows_leave_out(text, &shorter))
+        read = buf_slice(&shorter);
+    bool is_readable = read.len <= SQL_PARSE_LIMIT && lex_depth(read) < LEX_DEPTH_LIMIT;
+    char *copy = is_readable ? slice_dup(read) : NULL;
+    buf_free(&shorter);
     struct builder *b = calloc(1, sizeof(*b));
     struct sql_class *class = NULL;
     if (copy != NULL && b != NULL) {

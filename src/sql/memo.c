@@ -219,7 +219,12 @@ struct memo_answer memo_classify(struct memo *memo, struct slice text, bool is_r
 {
     struct memo_answer answer = {sql_class_unparsable(), UINT32_MAX, {0, 0}, true};
     memo->last = (struct template){{0, 0}, text, TEMPLATE_SPECIAL};
-    if (!is_readable || text.len > SQL_TEXT_LIMIT || !template_make(text, &memo->scratch, &memo->last))
+    if (is_readable && text.len > SQL_PARSE_LIMIT) { /* too long to be remembered */
+        sql_class_unref(memo->loose);
+        answer.class = memo->loose = sql_classify(text);
+        return answer;
+    }
+    if (!is_readable || !template_make(text, &memo->scratch, &memo->last))
         return answer;
     answer.class = look_up(memo, text, &answer.was_known);
     answer.hash[0] = memo->last.hash[0];

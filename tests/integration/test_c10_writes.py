@@ -252,6 +252,20 @@ def test_c10_a_cast_added_later_is_noticed(cached):
     cache.never_cached(lambda: value(client.query(READ)))
 
 
+@pytest.mark.parametrize("protocol", ["query", "extended"])
+def test_c10_a_very_long_insert_is_read(cached, protocol):
+    """It is an INSERT like any other: it pins nothing, and makes old what depends on its table, no more."""
+    cache = cached("CREATE TABLE many (id int, v text)")
+    client, other = cache.wire(), cache.wire()
+    cache.warm(lambda: value(other.query(READ)))
+    assert cache.warm(lambda: value(other.query("SELECT count(*) FROM many")), "many") == "0"
+    rows = ",".join(f"({i}, 'row {'x' * 100}')" for i in range(30000))
+    assert not getattr(client, protocol)(f"INSERT INTO many VALUES {rows}").errors
+    assert value(other.query("SELECT count(*) FROM many")) == "30000"
+    assert cache.hit(lambda: value(other.query(READ))) == "item 1"
+    assert cache.pooler.show("PINS") == []
+
+
 def test_c10_a_read_that_writes_inside_a_block(cached):
     cache = cached(SETUP)
     client, other = cache.wire(), cache.wire()

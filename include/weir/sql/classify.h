@@ -18,8 +18,10 @@
 #include "weir/sql/hint.h"
 #include "weir/util/slice.h"
 
-/* Longer text is not parsed. */
-#define SQL_TEXT_LIMIT (1024u * 1024u)
+/* Longer text is not looked at; nor parsed if it is longer than SQL_PARSE_LIMIT without the rows that say
+ * nothing (see rows.h): a parser takes most of a second for that. */
+#define SQL_TEXT_LIMIT  (16u * 1024u * 1024u)
+#define SQL_PARSE_LIMIT (1024u * 1024u)
 
 /* kind, name for people */
 #define SQL_KINDS(X)                                                                                         \

@@ -8,6 +8,8 @@
 #include <cmocka.h>
 
 #include "weir/sql/classify.h"
+#include "weir/sql/rows.h"
+#include "weir/util/buf.h"
 #include "weir/util/buf.h"
 
 static void put_relations(struct buf *out, const char *label, const struct sql_relation *r, uint16_t n)
@@ -249,6 +251,56 @@ static void set_config(void **state)
           "declare cursor name=c f=set_config/3 UNKNOWN_SETTING");
     check("EXPLAIN SELECT set_config('a', 'b', false)", "explain f=set_config/3");
     check("EXPLAIN ANALYZE SELECT set_config('a', 'b', false)", "explain f=set_config/3 set:a=b ANALYZE");
+}
+
+static void long_lists_of_rows(void **state)
+{
+    (void)state;
+    struct buf text = BUF_INIT;
+    buf_append_str(&text, "INSERT INTO t (a, b) VALUES (nextval('s'), $1)");
+    for (int i = 0; i < 100000; i++)
+        buf_printf(&text, ", (%d, 'it''s a row; DELETE FROM x -- ), (' )", -i);
+    buf_append_str(&text, ", (f(1), - 2), ($2, null) RETURNING g(a); DELETE FROM u");
+    assert_true(text.len > 3 * SQL_PARSE_LIMIT);
+    struct sql_class *class = sql_classify(buf_slice(&text));
+    assert_int_equal(class->n_statements, 2);
+    const struct sql_statement *s = class->statements;
+    assert_int_equal(s[0].kind, SQL_KIND_INSERT);
+    assert_string_equal(s[0].writes[0].name, "t");
+    assert_int_equal(s[0].n_functions, 3);
+    assert_string_equal(s[0].functions[1].name, "f");
+    assert_true(s[0].flags & SQL_NEXTVAL && s[0].flags & SQL_UNKNOWN_FUNCTION);
+    assert_string_equal(s[1].writes[0].name, "u");
+    sql_class_unref(class);
+    buf_free(&text);
+}
+
+static void rows_that_may_not_be_left_out(void **state)
+{
+    static const char *const whole[] = {
+        "INSERT INTO t VALUES (1, 2)",
+        "INSERT INTO t VALUES (1), (f(2)), (2::x), (- 'a'), (a), ((1)), (1 + 1), (array[1]), (b'1')",
+        "INSERT INTO t VALUES (1), (E'x'), (2)",
+        "INSERT INTO t VALUES (1), ($$x$$), (2)",
+        "INSERT INTO t VALUES (1), (2",
+        "INSERT INTO t SELECT 1 FROM (VALUES (1), (2)) v",
+        "SELECT 1; INSERT INTO t VALUES (1), (2)",
+        "UPDATE t SET a = 1",
+        "",
+    };
+    (void)state;
+    struct buf out = BUF_INIT;
+    for (size_t i = 0; i < sizeof(whole) / sizeof(*whole); i++) {
+        buf_clear(&out);
+        assert_false(rows_leave_out(slice_str(whole[i]), &out));
+    }
+    buf_clear(&out);
+    assert_true(rows_leave_out(
+        SLICE_LITERAL(
+            "/* c */ insert into t values (1) , (2),('x', -1, +2.5, $1, DEFAULT) ,(f()),\n(3); SELECT 1"),
+        &out));
+    assert_string_equal(buf_text(&out), "/* c */ insert into t values (1) ,(f()); SELECT 1");
+    buf_free(&out);
 }
 
 static void transactions(void **state)
@@ -548,6 +600,8 @@ int main(void)
         cmocka_unit_test(functions),
         cmocka_unit_test(settings),
         cmocka_unit_test(set_config),
+        cmocka_unit_test(long_lists_of_rows),
+        cmocka_unit_test(rows_that_may_not_be_left_out),
         cmocka_unit_test(transactions),
         cmocka_unit_test(pinning),
         cmocka_unit_test(definitions),
