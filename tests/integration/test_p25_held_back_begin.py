@@ -186,7 +186,7 @@ def test_p25_nothing_runs_outside_a_block_that_could_not_begin(refusing, databas
 
 def test_p25_a_message_under_way_when_begin_is_refused_is_the_end(refusing, database):
     pooler, refuse = refusing
-    message = query(INSERT + " /*" + "x" * 2_000_000 + "*/")
+    message = query(INSERT + " /*" + "x" * 17_000_000 + "*/")
     with pooler.wire() as client:
         client.do("SELECT 1")
         client.do("BEGIN")
@@ -248,7 +248,7 @@ def test_p25_a_block_that_failed_before_it_reached_a_server_stays_failed(deferri
         assert [e["C"] for e in answer.errors] == ["57014"] and answer.statuses == "E"
         holder.do("ROLLBACK")
         client.send({"simple": query(INSERT), "extended": once(INSERT) + SYNC,
-                     "long": query(INSERT + " /*" + "x" * 2_000_000 + "*/")}[protocol])
+                     "long": query(INSERT + " /*" + "x" * 17_000_000 + "*/")}[protocol])
         answer = client.ready()
         assert [e["C"] for e in answer.errors] == ["25P02"] and answer.statuses == "E"
         client.send(once("COMMIT") + SYNC)
