@@ -171,8 +171,13 @@ bool catalog_load_take(size_t step, const struct pg_result *result, struct catal
 /* clang-format off */
 #define ROWS(number, id, from)   "SELECT " number ", x." id ", x.xmin FROM pg_catalog." from " "
 #define MORE(number, id, from)   "UNION ALL " ROWS(number, id, from)
-#define OF_LASTING(column, from) \
-    from " JOIN pg_catalog.pg_class c ON c.oid = x." column " WHERE c.relpersistence <> 't' "
+/* Temporary tables come and go all the time, and only matter where storing a row may run somebody's code. */
+#define RUNS_CODE(class, object) \
+    "EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog." class "'::pg_catalog.regclass " \
+    "AND d.objid = x." object " AND d.refobjid >= 16384 AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, " \
+    "'pg_catalog.pg_operator'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass))"
+#define OF_LASTING_OR(column, from, or) \
+    from " JOIN pg_catalog.pg_class c ON c.oid = x." column " WHERE (c.relpersistence <> 't' OR " or ") "
 
 static const char look_query[] =
     "SELECT pg_catalog.concat_ws(' ', (SELECT pg_catalog.string_agg(pg_catalog.concat(g.k, ':', g.n, ':', g.h), ' ' "
@@ -180,7 +185,7 @@ static const char look_query[] =
     "id::pg_catalog.int8, version::pg_catalog.text::pg_catalog.int8) >> 8) AS h FROM ("
     ROWS("1", "oid", "pg_class x WHERE x.oid >= 16384 AND x.relpersistence <> 't' "
          "AND x.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')")
-    MORE("2", "attrelid", OF_LASTING("attrelid", "pg_attribute x")
+    MORE("2", "attrelid", OF_LASTING_OR("attrelid", "pg_attribute x", "x.atttypid >= 16384")
          "AND x.attrelid >= 16384 AND x.attnum > 0 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')")
     MORE("3", "oid", "pg_proc x WHERE x.oid >= 16384")
     MORE("4", "oid", "pg_operator x WHERE x.oid >= 16384")
@@ -190,9 +195,9 @@ static const char look_query[] =
     MORE("8", "oid", "pg_collation x WHERE x.oid >= 16384")
     MORE("9", "oid", "pg_trigger x WHERE NOT x.tgisinternal")
     MORE("10", "oid", "pg_constraint x LEFT JOIN pg_catalog.pg_class c ON c.oid = x.conrelid "
-         "WHERE x.contype IN ('f', 'c') AND c.relpersistence IS DISTINCT FROM 't'")
-    MORE("11", "oid", OF_LASTING("adrelid", "pg_attrdef x"))
-    MORE("12", "indexrelid", OF_LASTING("indexrelid", "pg_index x")
+         "WHERE x.contype IN ('f', 'c') AND (c.relpersistence IS DISTINCT FROM 't' OR " RUNS_CODE("pg_constraint", "oid") ")")
+    MORE("11", "oid", OF_LASTING_OR("adrelid", "pg_attrdef x", RUNS_CODE("pg_attrdef", "oid")))
+    MORE("12", "indexrelid", OF_LASTING_OR("indexrelid", "pg_index x", RUNS_CODE("pg_class", "indexrelid"))
          "AND (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)")
     MORE("13", "inhrelid", "pg_inherits x")
     MORE("14", "oid", "pg_rewrite x WHERE x.ev_class >= 16384")

@@ -500,8 +500,10 @@ enum route_step route_on_sync(struct client *client, const struct frame *frame, 
     lease_begin_request(lease);
     lease->is_batch_open = lease->is_skipping = false;
     route_pass(client, whole);
-    if (!lease_owe(lease, (struct owed){.kind = OWED_SYNC}))
+    bool is_gap = lease->is_gap_coming;
+    lease->is_gap_coming = false;
+    if (!lease_owe(lease, (struct owed){.kind = OWED_SYNC, .flags = is_gap ? OWED_GAP : 0}))
         return ROUTE_ENDED;
-    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed || lease->is_gap_coming;
+    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed || is_gap;
     return ROUTE_DONE;
 }

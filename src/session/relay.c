@@ -288,11 +288,11 @@ static enum relay_act on_own_ready(struct lease *lease, const struct owed *front
  * before the client hears that its RESET is done, and reported in place of the others. True: that is under
  * way, or the lease has ended.
  */
-static bool closes_gap(struct lease *lease, uint8_t status)
+static bool closes_gap(struct lease *lease, const struct owed *front, uint8_t status)
 {
-    if (!lease->is_gap_coming)
+    if (!(front->flags & OWED_GAP))
         return false;
-    lease->is_gap_coming = lease->is_holding = false;
+    lease->is_holding = false;
     if (lease->client == NULL || status == 'E' || !transaction_has_gap(&lease->client->tx))
         return false;
     if (!lease_close_gap(lease))
@@ -321,7 +321,7 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
     lease->status = (char)status;
     if (front->flags & OWED_SWALLOW)
         return on_own_ready(lease, front);
-    if (closes_gap(lease, status))
+    if (closes_gap(lease, front, status))
         return lease->is_ending ? RELAY_GONE : RELAY_DROP;
     profile_unref(lease->switched);
     lease->switched = NULL;
@@ -377,7 +377,7 @@ COLD static enum relay_act on_parameter(struct lease *lease, const struct frame 
         return RELAY_DROP;
     if (lease->client == NULL || !decode_parameter_status(frame->body, &view))
         return RELAY_PASS;
-    bool is_gap = lease->is_gap_coming && transaction_has_gap(&lease->client->tx);
+    bool is_gap = front != NULL && front->flags & OWED_GAP && transaction_has_gap(&lease->client->tx);
     if (!is_news(lease, view.name) || (is_gap && transaction_is_startup(&lease->client->tx, view.name)))
         return RELAY_DROP;
     client_note_parameter(lease->client, view.name, view.value);

@@ -184,8 +184,8 @@ static enum route_step send_query(struct client *client, struct sql_class *class
         return ROUTE_ENDED;
     transaction_sending(&client->tx, class, false);
     sequence_sending(lease, class);
-    lease->is_gap_coming = transaction_opens_gap(&client->tx, class);
-    uint8_t flags = cached_begin_fill(lease, false);
+    bool is_gap = transaction_opens_gap(&client->tx, class);
+    uint8_t flags = cached_begin_fill(lease, false) | (is_gap ? OWED_GAP : 0);
     if (!lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = flags, .class = sql_class_ref(class)}))
         return ROUTE_ENDED;
     if (!is_sent)
@@ -193,7 +193,7 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     client->stream_left = frame->total - whole.len;
     lease_forget_unnamed(lease->server); /* a simple query is the end of it */
     route_replace(&client->unnamed, NULL);
-    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed || lease->is_gap_coming;
+    lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed || is_gap;
     return ROUTE_DONE;
 }
 

@@ -61,7 +61,7 @@ struct lease {
     bool is_lock_unsure;         /* whether a session-level advisory lock is held, only the server knows */
     bool is_prepared;            /* the settings have been looked at for this lease */
     bool is_holding;             /* the client's messages wait for the answers to Weir's own */
-    bool is_gap_coming;    /* a RESET is under way after which the server's value is not the session's */
+    bool is_gap_coming;    /* the batch has a RESET after which the server's value is not the session's */
     bool is_end_told;      /* PostgreSQL has told the client why it ends the connection */
     bool is_begin_owed;    /* the held-back BEGIN has been sent and is not yet answered */
     bool is_begin_refused; /* ... and was refused: what came with it is skipped */

@@ -36,6 +36,7 @@ enum {
     OWED_FILL = 16,     /* its answer may be stored in the cache */
     OWED_PROBE = 32,    /* asks whether an advisory lock is held; swallowed too */
     OWED_SEQUENCE = 64, /* DISCARD SEQUENCES in front of a statement */
+    OWED_GAP = 128,     /* behind it the server's settings are not the session's: see lease_close_gap */
 };
 
 struct owed {
