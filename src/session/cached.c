@@ -7,10 +7,12 @@
 #include "weir/session/cached.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "weir/cache/cache.h"
+#include "weir/cache/reason.h"
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
 #include "weir/util/clock.h"
@@ -99,8 +101,13 @@ const char *cached_state(const struct pool_part *part, char *text, size_t size)
 {
     const struct part_context *context = part->context;
     text[0] = '\0';
-    if (context != NULL)
-        cache_database_reason(context->database, text, size);
+    if (context == NULL)
+        return text;
+    cache_database_reason(context->database, text, size);
+    const struct config_user *user = config_user_find(part->config, part->pool->user->name);
+    bool is_exact = config_cache_mode(part->config, part->database, user) == CACHE_EXACT;
+    if (text[0] == '\0' && is_exact && !cache_database_is_exact_allowed(context->database))
+        snprintf(text, size, "%s", cache_reason_text(CACHE_REASON_NOT_EXACT));
     return text;
 }
 

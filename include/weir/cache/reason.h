@@ -11,7 +11,8 @@
     X(OFF, "off", "the cache is off for this database or user")                                              \
     X(HINT, "hint", "a hint in the statement turns the cache off")                                           \
     X(NOT_READY, "not_ready", "the catalog of the database is not known at the moment")                      \
-    X(NOT_EXACT, "not_exact", "this process does not hold the right to exact answers at the moment")         \
+    X(NOT_EXACT, "not_exact",                                                                                \
+      "this process does not hold the right to exact answers at the moment: another may")                    \
     X(STANDBY, "standby", "the server is a standby")                                                         \
     X(WRITTEN, "written", "the transaction has written")                                                     \
     X(ISOLATION, "isolation", "the transaction is not known to be READ COMMITTED")                           \
