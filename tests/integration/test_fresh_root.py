@@ -43,7 +43,7 @@ class FreshRoot:
         environment.update((name, value) for name, value in os.environ.items() if name.lower().endswith("_proxy"))
         with open(self.output, "wb") as output:
             return subprocess.Popen([*prefix, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                                    start_new_session=True, env=environment)
+                                    start_new_session=True, env=environment, preexec_fn=system.hear_interrupts)
 
     def run(self, *command, inside=True, limit=1800):
         ended = self.spawn(*command, inside=inside).wait(seconds(limit))

@@ -32,7 +32,8 @@ class Start:
         with open(self.output, "wb") as output:
             self.process = subprocess.Popen(
                 [*prefix, ROOT / "scripts" / "start", *ports, *arguments], stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, start_new_session=True, env={**clean, "TMPDIR": str(self.folder), **environment})
+                stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=system.hear_interrupts,
+                env={**clean, "TMPDIR": str(self.folder), **environment})
 
     @property
     def shown(self):

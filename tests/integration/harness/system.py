@@ -4,6 +4,7 @@ import os
 import pwd
 import resource
 import shutil
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -104,3 +105,9 @@ def processes_of(program):
         except OSError:
             pass
     return found
+
+
+def hear_interrupts():
+    """For preexec_fn: whatever a script runs in the background is born deaf to SIGINT, and a shell cannot trap what was
+    ignored when it began."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
