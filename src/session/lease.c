@@ -19,8 +19,9 @@
 
 enum {
     CANCEL_AGAIN_US = 250 * 1000,
-    SPARES = 64,            /* leases that are kept for reuse */
-    SPARE_RING_LIMIT = 256, /* owed entries that a spare may keep */
+    CANCEL_EARLY_US = 500 * 1000, /* a query that was sent this short a time ago may not have begun */
+    SPARES = 64,                  /* leases that are kept for reuse */
+    SPARE_RING_LIMIT = 256,       /* owed entries that a spare may keep */
 };
 
 static const char DISCARD[] = "DISCARD ALL";
@@ -138,6 +139,7 @@ void lease_end(struct lease *lease)
     cached_lost(lease);
     timer_stop(&lease->timer);
     timer_stop(&lease->transaction_timer);
+    timer_stop(&lease->cancel_timer);
     owed_clear(&lease->owed);
     lease_portals_clear(lease);
     profile_unref(lease->before);
@@ -641,6 +643,28 @@ COLD static void cancel_again(struct timer *timer)
         return;
     cancel_send(lease->server);
     timer_start(worker_loop(lease->session->worker), timer, CANCEL_AGAIN_US, cancel_again);
+}
+
+static void cancel_once_more(struct timer *timer)
+{
+    struct lease *lease = list_entry(timer, struct lease, cancel_timer);
+    if (lease->busy_since_us == lease->cancelled_us)
+        cancel_send(lease->server);
+}
+
+/*
+ * A query that has waited for its server starts when nobody outside can know: its client's request may
+ * overtake it, and PostgreSQL would take no notice. A second one is sent only then, and only while that query
+ * runs, since code that catches the first must not meet another.
+ */
+void lease_cancel(struct lease *lease)
+{
+    uint64_t now = clock_now_us();
+    cancel_send(lease->server);
+    if (lease->busy_since_us == 0 || now - lease->busy_since_us > CANCEL_EARLY_US)
+        return;
+    lease->cancelled_us = lease->busy_since_us;
+    timer_start(worker_loop(lease->session->worker), &lease->cancel_timer, CANCEL_AGAIN_US, cancel_once_more);
 }
 
 void lease_abandon(struct lease *lease, const char *reason)

@@ -272,7 +272,7 @@ void session_cancel_key(struct session_worker *session, const uint8_t key[8])
     if (client->state == CLIENT_WAITING || cached_is_waiting(client))
         cancel_waiting(client);
     else if (client->lease != NULL && !owed_is_empty(&client->lease->owed))
-        cancel_send(client->lease->server);
+        lease_cancel(client->lease);
     session_leave(session);
 }
 

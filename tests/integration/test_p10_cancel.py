@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 
@@ -107,6 +108,22 @@ def test_p10_a_waiting_client_is_cancelled_at_once(start):
     assert time.monotonic() - began < seconds(2)
     holder.do("COMMIT")
     assert waiting.value("SELECT 'alive'") == "alive"
+
+
+@pytest.mark.needs("hardened")
+def test_p10_a_cancel_that_overtakes_its_query(start, tap):
+    """A query that has waited starts when its client cannot know; PostgreSQL takes no notice of what comes before it."""
+    pooler = start(port=tap.port, default_pool_size=1)
+    client = pooler.wire()
+    assert client.value("SELECT 1") == "1"
+    tap.delay_request("pg_sleep")
+    client.send(query("SELECT pg_sleep(600)"))
+    assert tap.delayed.wait(seconds(10))
+    cancel(pooler, client)
+    until("the request has come to PostgreSQL", lambda: struct.pack("!ii", 16, 80877102) in tap.sent)
+    tap.release()
+    assert is_cancelled(client.ready())
+    assert client.value("SELECT 'alive'") == "alive"
 
 
 @pytest.mark.needs("hardened")

@@ -46,7 +46,9 @@ struct lease {
     uint32_t profile_owed; /* entries of `owed` that belong to a change of settings */
     struct timer timer;    /* query_timeout; for an orphan the time it has left */
     struct timer transaction_timer;
-    uint64_t start_us; /* the request came */
+    struct timer cancel_timer; /* a cancel request that may have come too early */
+    uint64_t cancelled_us;     /* the busy_since_us of the request it was for */
+    uint64_t start_us;         /* the request came */
     uint64_t granted_us;
     uint64_t busy_since_us;      /* bytes were sent for which an answer is owed; 0: nothing is owed */
     uint64_t ready_us;           /* the last ReadyForQuery inside a block: the client has the word */
@@ -88,6 +90,9 @@ bool lease_try_release(struct lease *lease);
 
 /* The client has gone: cancels, or rolls back, and goes on as an orphan; or closes the server at once. */
 COLD void lease_abandon(struct lease *lease, const char *reason);
+
+/* The client asks for its query to be cancelled. */
+COLD void lease_cancel(struct lease *lease);
 
 /* The server is going away by itself: unbinds client and server. */
 void lease_end(struct lease *lease);

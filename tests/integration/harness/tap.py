@@ -16,6 +16,9 @@ class Tap:
         self.swallowed = 0  # taken and never answered
         self.sent = bytearray()  # all that went to the server, for looking at
         self.held = threading.Event()  # set once a request has set the trap
+        self.delayed = threading.Event()  # set once a request has been kept back by delay_request
+        self._late = None
+        self._let_go = threading.Event()
         self._trap = None
         self._swap = None
         self._lock = threading.Lock()
@@ -77,6 +80,12 @@ class Tap:
         self.held.clear()
         self._trap = fragment.encode()
 
+    def delay_request(self, fragment):
+        """The next request that contains the fragment waits for release(); all other connections go on."""
+        self.delayed.clear()
+        self._let_go.clear()
+        self._late = fragment.encode()
+
     def misspell(self, right, wrong):
         """The next request that contains `right` reaches the server with `wrong`, of the same length, instead."""
         assert len(right) == len(wrong)
@@ -88,7 +97,8 @@ class Tap:
 
     def release(self):
         self.is_deaf = False
-        self._trap = None
+        self._trap = self._late = None
+        self._let_go.set()
         self._answering.set()
         self._flowing.set()
         with self._lock:
@@ -148,6 +158,10 @@ class Tap:
                 if trap_gate:
                     piece = self._misspelt(piece)
                     self._look(piece, trap_gate)
+                    if self._late and self._late in piece:
+                        self._late = None
+                        self.delayed.set()
+                        self._let_go.wait()
                 target.sendall(piece)
         except (OSError, ValueError):
             for end in (source, target):
