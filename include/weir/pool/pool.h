@@ -33,10 +33,6 @@ struct pool_settings {
     uint64_t reserve_timeout_us, query_wait_timeout_us;
     uint64_t server_lifetime_us, server_idle_timeout_us;
     uint64_t server_connect_timeout_us, server_login_retry_us, server_check_delay_us;
-    /* Limits of clients, 0 for none, as they are for the pool's user. Good for a client whose user that is;
-     * one who was given a forced user keeps the limits of its own name, which stand in `config`. */
-    uint64_t query_timeout_us, transaction_timeout_us;
-    uint64_t idle_transaction_timeout_us, client_idle_timeout_us;
     const char *reset_query, *check_query; /* "" for none */
     bool reset_always, is_round_robin, fast_close;
     enum pool_mode mode;
