@@ -206,9 +206,13 @@ class Database:
         return self.postgres.server_connections(self.name)
 
     def terminate_backends(self):
-        self.postgres.connect().execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
-            " AND backend_type = 'client backend'", (self.name,))
+        """Ends every connection of a client, and waits until their processes are gone: until then a backend still
+        takes what it is sent, and loses it."""
+        with self.postgres.connect() as admin:
+            gone = admin.execute(
+                "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE datname = %s"
+                " AND backend_type = 'client backend'", (self.name,)).fetchall()
+        assert all(ended for ended, in gone), "a backend did not end within 30 s"
 
     def drop(self):
         with self.postgres.connect() as admin:
