@@ -5,6 +5,9 @@
  *                        ▲─────────────────────────────────────────────────────────────────────┘
  *   with a base     libevent waits; our epoll descriptor and one libevent timer bring it here
  *
+ * Alone, a timerfd at next_us is among the sockets, and epoll_wait has no timeout of its own: the kernel
+ * would set up a timer for each wait, and a worker waits some ten thousand times a second.
+ *
  * next_us is never later than the earliest deadline. Stopping a timer leaves it as it is: the loop then wakes
  * once for nothing, which is cheaper than looking for the next deadline at every query. Queues are few (one
  * for each configured timeout, and for timer_step_us), so finding one is a short walk; those of durations no
@@ -12,9 +15,9 @@
  */
 #include "weir/net/loop.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -37,6 +40,9 @@ struct timer_queue {
 struct loop {
     int epoll;
     bool is_stopping;
+    bool is_due;     /* the timerfd has said so */
+    bool is_firing;  /* timers that are started meanwhile are looked at in the end */
+    struct io clock; /* the timerfd */
     struct timer_queue *queues;
     uint64_t next_us; /* UINT64_MAX: no timer is running */
     struct list again;
@@ -47,19 +53,29 @@ struct loop {
     struct event *due;       /* at next_us */
 };
 
+static void clock_rings(struct io *io, unsigned what)
+{
+    (void)what;
+    io->loop->is_due = true;
+}
+
 struct loop *loop_new(void)
 {
     struct loop *loop = calloc(1, sizeof(*loop));
     if (loop == NULL)
         return NULL;
-    loop->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (loop->epoll < 0) {
-        free(loop);
-        return NULL;
-    }
     loop->next_us = UINT64_MAX;
     list_init(&loop->again);
-    return loop;
+    int clock = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    loop->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (loop->epoll >= 0 && clock >= 0 && io_watch(loop, &loop->clock, clock, IO_READ | IO_EDGE, clock_rings))
+        return loop;
+    if (clock >= 0)
+        close(clock);
+    if (loop->epoll >= 0)
+        close(loop->epoll);
+    free(loop);
+    return NULL;
 }
 
 static void free_base(struct loop *loop)
@@ -84,6 +100,7 @@ void loop_free(struct loop *loop)
         free(queue);
     }
     free_base(loop);
+    close(loop->clock.fd);
     close(loop->epoll);
     free(loop);
 }
@@ -175,14 +192,21 @@ static void wait_and_tell(struct loop *loop, int timeout_ms)
 
 /* ---- timers ---- */
 
-static void arm_base(struct loop *loop)
+static void arm(struct loop *loop)
 {
-    if (loop->base == NULL || loop->next_us == UINT64_MAX)
+    if (loop->next_us == UINT64_MAX)
         return;
     uint64_t now = clock_now_us();
     uint64_t wait = loop->next_us > now ? loop->next_us - now : 0;
-    struct timeval tv = {(time_t)(wait / US_PER_SECOND), (suseconds_t)(wait % US_PER_SECOND)};
-    event_add(loop->due, &tv);
+    time_t seconds = (time_t)(wait / US_PER_SECOND);
+    if (loop->base != NULL) {
+        struct timeval tv = {seconds, (suseconds_t)(wait % US_PER_SECOND)};
+        event_add(loop->due, &tv);
+    } else {
+        /* Nothing at all would stop it. */
+        struct itimerspec at = {.it_value = {seconds, (long)(wait % US_PER_SECOND) * 1000 + 1}};
+        timerfd_settime(loop->clock.fd, 0, &at, NULL);
+    }
 }
 
 static void expect(struct loop *loop, uint64_t deadline_us)
@@ -190,7 +214,8 @@ static void expect(struct loop *loop, uint64_t deadline_us)
     if (deadline_us >= loop->next_us)
         return;
     loop->next_us = deadline_us;
-    arm_base(loop);
+    if (!loop->is_firing)
+        arm(loop);
 }
 
 static void fire_queue(struct timer_queue *queue, uint64_t now)
@@ -210,8 +235,12 @@ static void fire_queue(struct timer_queue *queue, uint64_t now)
 static void fire_due(struct loop *loop, uint64_t now)
 {
     loop->next_us = UINT64_MAX;
+    loop->is_due = false;
+    loop->is_firing = true;
     for (struct timer_queue *queue = loop->queues; queue != NULL; queue = queue->next)
         fire_queue(queue, now);
+    loop->is_firing = false;
+    arm(loop);
 }
 
 static struct timer_queue *queue_for(struct loop *loop, uint64_t duration_us, timer_fn fn)
@@ -266,23 +295,10 @@ size_t loop_queue_count(const struct loop *loop)
 
 /* ---- turning ---- */
 
-/* Rounded up: a timer may be late by the rest of a millisecond and the event that went before, never early.
- */
-static int patience_ms(const struct loop *loop)
-{
-    if (!list_is_empty(&loop->again))
-        return 0;
-    if (loop->next_us == UINT64_MAX)
-        return -1;
-    uint64_t now = clock_event_us();
-    uint64_t wait = loop->next_us > now ? (loop->next_us - now + US_PER_MS - 1) / US_PER_MS : 0;
-    return wait < INT_MAX ? (int)wait : INT_MAX;
-}
-
 static void turn(struct loop *loop, int timeout_ms)
 {
     wait_and_tell(loop, timeout_ms);
-    if (loop->next_us <= clock_event_us())
+    if (loop->is_due || loop->next_us <= clock_event_us())
         fire_due(loop, clock_tick());
 }
 
@@ -301,7 +317,7 @@ void loop_run(struct loop *loop)
         if (loop->base != NULL)
             event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
         else
-            turn(loop, patience_ms(loop));
+            turn(loop, list_is_empty(&loop->again) ? -1 : 0);
     }
     loop->is_stopping = false;
 }
@@ -330,7 +346,7 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
     if (loop->next_us <= now)
         fire_due(loop, now);
     else
-        arm_base(loop);
+        arm(loop);
 }
 
 struct event_base *loop_base(struct loop *loop)
@@ -354,6 +370,6 @@ struct event_base *loop_base(struct loop *loop)
     }
     if (!list_is_empty(&loop->again))
         event_active(loop->readable, EV_READ, 0);
-    arm_base(loop);
+    arm(loop);
     return loop->base;
 }
