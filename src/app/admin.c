@@ -113,7 +113,7 @@ static void add_client(struct admin_snapshot *snapshot, const struct gather *gat
     row->user = snapshot_text(snapshot, client->user != NULL ? client->user->name : "");
     row->database =
         snapshot_text(snapshot, client->part != NULL ? client->part->pool->database->name : "pgbouncer");
-    row->replication = "none";
+    row->replication = client->state == CLIENT_REPLICATION ? client->lease->server->replication : "none";
     row->state = socket_state(client);
     row->addr = snapshot_text(snapshot, client_address(client, text));
     row->port = client->peer_family == AF_UNIX ? client->local_port : client->peer_port;
@@ -169,7 +169,7 @@ static void add_server(struct admin_snapshot *snapshot, const struct gather *gat
     }
     row->user = snapshot_text(snapshot, part->pool->user->name);
     row->database = snapshot_text(snapshot, part->pool->database->name);
-    row->replication = "none";
+    row->replication = server->replication != NULL ? server->replication : "none";
     bool is_used = server->state == SERVER_IDLE &&
                    gather->now_us - server->idle_since_us > part->settings.server_check_delay_us;
     row->state = is_used                              ? "used"

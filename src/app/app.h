@@ -77,6 +77,8 @@ bool process_open_log(const struct app_options *options, const struct config *co
 bool app_open_listeners(struct app *app, struct error *error);
 void app_start_listeners(struct app *app);
 void app_pause_listeners(struct app *app);
+/* Closes them for good, once everyone who has got through to them is in. */
+void app_stop_listening(struct app *app, round_done done);
 void app_close_listeners(struct app *app);
 
 /* reload.c */

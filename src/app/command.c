@@ -98,13 +98,12 @@ void app_shutdown(struct app *app, enum app_stop how)
     log_info(how == APP_WAIT_SERVERS ? "shutting down: waiting for transactions to end"
                                      : "shutting down: waiting for clients to leave");
     app->stop = how;
-    atomic_store(&app->shared.is_shutting_down, true);
-    app_pause_listeners(app);
     if (how == APP_WAIT_SERVERS) {
+        app_pause_listeners(app);
         atomic_store(&app->shared.is_draining, true);
         app_round(app, visit_drain, drained, app);
     } else {
-        app_watch(app);
+        app_stop_listening(app, drained);
     }
 }
 

@@ -23,6 +23,8 @@ static bool add(struct app *app, const struct address *at, struct error *error)
         .defer_accept_seconds = settings->tcp_defer_accept,
         .unix_mode = settings->unix_socket_mode,
         .unix_group = settings->unix_socket_group,
+        .buffer_bytes = settings->tcp_socket_buffer,
+        .is_shared = settings->so_reuseport != 0,
     };
     if (app->listener_count == APP_LISTENERS)
         return error_set(error, "listen_addr: more than %d addresses", APP_LISTENERS);
@@ -165,6 +167,27 @@ void app_pause_listeners(struct app *app)
         app_round(app, visit_pause, NULL, app);
     else
         visit_pause(NULL, app);
+}
+
+static void visit_close(struct session_worker *session, void *arg)
+{
+    (void)session;
+    struct app *app = arg;
+    for (size_t i = 0; i < app->listener_count; i++)
+        listener_close(app->listeners[i]);
+    app->listener_count = 0;
+}
+
+static void visit_nothing(struct session_worker *session, void *arg)
+{
+    (void)session, (void)arg;
+}
+
+void app_stop_listening(struct app *app, round_done done)
+{
+    if (app->worker_count > 1)
+        visit_close(NULL, app);
+    app_round(app, app->worker_count == 1 ? visit_close : visit_nothing, done, app);
 }
 
 void app_close_listeners(struct app *app)

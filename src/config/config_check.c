@@ -19,6 +19,11 @@ static void check_cache(const struct config *config, const char *where, enum cac
         config_problem(problems, where, 0,
                        "cache = exact needs cache_writes = through_weir, the promise that every write passes "
                        "through this process (cache_feed is not built yet)");
+    if (mode == CACHE_EXACT && config->settings.so_reuseport)
+        config_problem(
+            problems, where, 0,
+            "cache = exact and so_reuseport = 1: another process on the same port would take writes "
+            "that this one does not see; use cache = ttl, or a port of its own");
     if (mode == CACHE_TTL && ttl_us == 0)
         config_problem(problems, where, 0,
                        "cache = ttl needs a cache_ttl above 0: nothing else ends the life of an answer");

@@ -89,7 +89,7 @@ const struct option option_global_rows[] = {
     {MODE(unix_socket_mode, "0777", RESTART, WORKS, "Permissions of the Unix socket.")},
     {TEXT(unix_socket_group, "", RESTART, WORKS,
           "Group that owns the Unix socket; empty: that of the process.")},
-    {BOOL(so_reuseport, "0", RESTART, LATER, "Let several processes listen on the same port.")},
+    {BOOL(so_reuseport, "0", RESTART, WORKS, "Let several processes listen on the same port.")},
     {BOOL(tcp_defer_accept, "1", RELOAD, WORKS,
           "Accept TCP clients only once they have sent something (Linux).")},
     {BOOL(tcp_keepalive, "1", RELOAD, WORKS, "Have the kernel probe silent TCP connections.")},

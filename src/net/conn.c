@@ -96,13 +96,16 @@ struct conn *conn_new(struct worker *worker, int fd, const struct conn_handler *
 }
 
 COLD struct conn *conn_connect(struct worker *worker, const struct address *to,
-                               const struct conn_handler *handler, void *owner, struct error *error)
+                               const struct socket_options *options, const struct conn_handler *handler,
+                               void *owner, struct error *error)
 {
     int fd = socket(to->as.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         error_set_state(error, "53000", "socket: %s", strerror(errno));
         return NULL;
     }
+    if (options != NULL)
+        address_tune(fd, to, options);
     /* A Unix socket whose backlog is full says EAGAIN, and would never become writable: that is a refusal. */
     if (connect(fd, &to->as.any, to->len) != 0 && errno != EINPROGRESS) {
         error_set_state(error, "08006", "connect failed: %s", strerror(errno));

@@ -72,6 +72,13 @@ static bool open_socket(int fd, const struct address *at, const struct listener_
         return false;
     if (!is_unix)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (!is_unix && options->is_shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0)
+        return error_set(error, "so_reuseport: %s", strerror(errno));
+    if (!is_unix &&
+        options->buffer_bytes > 0) { /* those accepted inherit it, before anything is sent to them */
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &options->buffer_bytes, sizeof(int));
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &options->buffer_bytes, sizeof(int));
+    }
     if (at->as.any.sa_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
     if (bind(fd, &at->as.any, at->len) != 0 || listen(fd, options->backlog) != 0)
@@ -120,21 +127,29 @@ static void pause_for_descriptors(struct listener *listener, int error)
     timer_start(listener->loop, &listener->timer, PAUSE_US, resume);
 }
 
+/* False, and errno: there is nobody, or nobody can be taken in now. */
+static bool accept_one(struct listener *listener)
+{
+    struct address peer = {.len = sizeof(peer.as)};
+    int client = accept4(listener->fd, &peer.as.any, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (client < 0)
+        return false;
+    if (peer.len == 0 || address_is_unix(&listener->address))
+        peer = listener->address;
+    listener->fn(listener->context, client, &peer, &listener->address);
+    return true;
+}
+
 static void acceptable(struct io *io, unsigned what)
 {
     (void)what;
     struct listener *listener = list_entry(io, struct listener, io);
     for (int i = 0; i < ACCEPT_BATCH; i++) {
-        struct address peer = {.len = sizeof(peer.as)};
-        int client = accept4(io->fd, &peer.as.any, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (client < 0) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                pause_for_descriptors(listener, errno);
-            return; /* EAGAIN, or a client that left before it was met */
-        }
-        if (peer.len == 0 || address_is_unix(&listener->address))
-            peer = listener->address;
-        listener->fn(listener->context, client, &peer, &listener->address);
+        if (accept_one(listener))
+            continue;
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            pause_for_descriptors(listener, errno);
+        return; /* EAGAIN, or a client that left before it was met */
     }
 }
 
@@ -151,6 +166,16 @@ void listener_pause(struct listener *listener)
 {
     timer_stop(&listener->timer);
     io_stop(&listener->io);
+}
+
+void listener_close(struct listener *listener)
+{
+    int off = 0;
+    if (!address_is_unix(&listener->address)) /* who has said nothing yet is let through as well */
+        setsockopt(listener->fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &off, sizeof(off));
+    while (listener->fn != NULL && (accept_one(listener) || errno == ECONNABORTED || errno == EINTR))
+        continue;
+    listener_free(listener);
 }
 
 void listener_free(struct listener *listener)

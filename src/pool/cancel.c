@@ -84,7 +84,8 @@ void cancel_send(struct server *server)
     if (cancel == NULL)
         return;
     cancel->server = server;
-    cancel->conn = conn_connect(server->part->worker, &server->address, &handler, cancel, &error);
+    cancel->conn = conn_connect(server->part->worker, &server->address,
+                                &server->part->settings.socket_options, &handler, cancel, &error);
     if (cancel->conn == NULL) {
         log_write(LOG_LEVEL_WARNING, server_prefix(server), "cancel request: %s", error.message);
         free(cancel);

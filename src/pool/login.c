@@ -53,7 +53,8 @@ static void send_startup(struct server *server)
         if (all[i].value[0] != '\0')
             given[count++] = all[i];
     struct buf out = BUF_INIT;
-    encode_startup(&out, given, count);
+    encode_startup(&out, given, count,
+                   server->dedicated_to != NULL ? server->dedicated_to->dedicated->startup : SLICE_EMPTY);
     conn_write_buf(server->conn, &out);
     buf_free(&out);
 }
@@ -243,6 +244,8 @@ static enum login_result advance(struct server *server)
 {
     struct server_login *login = server->login;
     const struct pool_part *part = server->part;
+    if (server->dedicated_to != NULL) /* may not know SQL */
+        return LOGIN_READY;
     if (login->stage == STAGE_STARTING) {
         login->stage = STAGE_CONNECT_QUERY;
         if (part->database->connect_query[0] != '\0') {

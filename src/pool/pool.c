@@ -186,6 +186,10 @@ bool pool_is_waiting(const struct pool_waiter *waiter)
 void pool_stop_waiting(struct pool_waiter *waiter)
 {
     timer_stop(&waiter->timer);
+    if (waiter->dedicated != NULL && waiter->dedicated->server != NULL) {
+        server_close(waiter->dedicated->server, "nobody waits for it any more");
+        pool_serve(waiter->part);
+    }
     if (!pool_is_waiting(waiter))
         return;
     struct pool_part *part = waiter->part;
@@ -337,6 +341,13 @@ static void watch_limits(struct pool_part *part, int size)
         timer_start(worker_loop(part->worker), &part->retry_timer, LIMIT_RETRY_US, retry_due);
 }
 
+/* No host may be tried before. */
+COLD static void await_host(struct pool_part *part, uint64_t now, uint64_t retry_at)
+{
+    if (!timer_is_running(&part->retry_timer) && retry_at != UINT64_MAX)
+        timer_start(worker_loop(part->worker), &part->retry_timer, timer_step_us(retry_at - now), retry_due);
+}
+
 static void open_servers(struct pool_part *part)
 {
     uint64_t now = clock_event_us(), retry_at;
@@ -351,9 +362,7 @@ static void open_servers(struct pool_part *part)
     for (size_t i = 0; i < wanted; i++) {
         int host = pick_host(part, now, &retry_at);
         if (host < 0) {
-            if (!timer_is_running(&part->retry_timer) && retry_at != UINT64_MAX)
-                timer_start(worker_loop(part->worker), &part->retry_timer, timer_step_us(retry_at - now),
-                            retry_due);
+            await_host(part, now, retry_at);
             return;
         }
         int size = size_now(part, now);
@@ -365,7 +374,7 @@ static void open_servers(struct pool_part *part)
         if (budget_used(&part->pool->budget) > part->settings.size && part->settings.size > 0)
             log_warning("%s/%s: taking connection from reserve_pool", part->pool->database->name,
                         part->pool->user->name);
-        server_connect(part, host);
+        server_connect(part, host, NULL);
     }
 }
 
@@ -385,6 +394,12 @@ COLD static bool is_hopeless(const char *sqlstate)
 {
     return strncmp(sqlstate, "28", 2) == 0 || strncmp(sqlstate, "3D", 2) == 0 ||
            strncmp(sqlstate, "42", 2) == 0 || strncmp(sqlstate, "0A", 2) == 0;
+}
+
+/* Starting up, or full: worth another attempt. */
+static bool is_temporary(const char *sqlstate)
+{
+    return strcmp(sqlstate, "57P03") == 0 || strcmp(sqlstate, "53300") == 0;
 }
 
 COLD static void fail_all(struct pool_part *part, struct list *waiters, struct slice response,
@@ -422,10 +437,9 @@ void pool_server_failed(struct pool_part *part, int host, const char *reason, co
     buf_append_slice(&shared->last_failure, buf_slice(&copy));
     snprintf(shared->last_reason, sizeof(shared->last_reason), "%s", reason);
     pthread_mutex_unlock(&shared->mutex);
-    bool is_temporary = strcmp(sqlstate, "57P03") == 0 || strcmp(sqlstate, "53300") == 0;
     if (is_hopeless(sqlstate))
         fail_all(part, &part->waiters, buf_slice(&copy), reason);
-    if (is_hopeless(sqlstate) || (is_own && !is_temporary))
+    if (is_hopeless(sqlstate) || (is_own && !is_temporary(sqlstate)))
         fail_all(part, &part->newcomers, buf_slice(&copy), reason);
     buf_free(&copy);
     pool_serve(part);
@@ -433,6 +447,16 @@ void pool_server_failed(struct pool_part *part, int host, const char *reason, co
 
 /* ---- handing out
  * -------------------------------------------------------------------------------------------------- */
+
+static void host_works(struct server *server)
+{
+    struct pool_part *part = server->part;
+    pthread_mutex_lock(&part->pool->shared->mutex);
+    struct host_state *hosts = host_states(part);
+    if (hosts != NULL && (size_t)server->host < part->pool->shared->host_count)
+        hosts[server->host] = (struct host_state){0, 0};
+    pthread_mutex_unlock(&part->pool->shared->mutex);
+}
 
 static void grant(struct pool_part *part, struct server *server, void *owner)
 {
@@ -479,6 +503,31 @@ static struct server *take_idle(struct pool_part *part, const void *preferred_pr
     }
 }
 
+/* For the first waiter, who wants one of its own: false when it has to wait on. */
+COLD static bool open_dedicated(struct pool_part *part, struct pool_waiter *waiter)
+{
+    uint64_t now = clock_event_us(), retry_at;
+    int host = pick_host(part, now, &retry_at);
+    if (host < 0) {
+        await_host(part, now, retry_at);
+        return false;
+    }
+    int size = size_now(part, now);
+    while (!take_budgets(part, size, true, now)) {
+        struct server *idle = take_idle(part, NULL);
+        if (idle == NULL) {
+            handover_ask(part);
+            watch_limits(part, size);
+            return false;
+        }
+        server_close(idle, "evicted");
+    }
+    list_remove(&part->waiters, &waiter->node); /* its timer goes on */
+    publish_oldest(part);
+    server_connect(part, host, waiter);
+    return true;
+}
+
 COLD static void serve_newcomers(struct pool_part *part)
 {
     struct welcome *welcome = pool_welcome(part->pool);
@@ -499,15 +548,31 @@ void pool_serve(struct pool_part *part)
     if (registry_is_paused(part->pool->registry, part->pool->database))
         return;
     while (!list_is_empty(&part->waiters)) {
+        struct pool_waiter *waiter = list_entry(list_first(&part->waiters), struct pool_waiter, node);
+        if (waiter->dedicated != NULL) {
+            if (!open_dedicated(part, waiter))
+                return;
+            continue;
+        }
         struct server *server = take_idle(part, NULL);
         if (server == NULL)
             break;
-        struct pool_waiter *waiter = list_entry(list_first(&part->waiters), struct pool_waiter, node);
         pool_stop_waiting(waiter);
         grant(part, server, waiter);
         events_of(part)->granted(waiter, server);
     }
     open_servers(part);
+}
+
+static void join_queue(struct pool_part *part, struct pool_waiter *waiter)
+{
+    waiter->part = part;
+    waiter->since_us = clock_event_us();
+    list_push_back(&part->waiters, &waiter->node);
+    publish_oldest(part);
+    if (part->settings.query_wait_timeout_us > 0)
+        timer_start(worker_loop(part->worker), &waiter->timer, part->settings.query_wait_timeout_us,
+                    wait_timeout);
 }
 
 struct server *pool_lease(struct pool_part *part, struct pool_waiter *waiter, void *owner,
@@ -521,16 +586,48 @@ struct server *pool_lease(struct pool_part *part, struct pool_waiter *waiter, vo
             return server;
         }
     }
-    waiter->part = part;
-    waiter->since_us = clock_event_us();
-    list_push_back(&part->waiters, &waiter->node);
-    publish_oldest(part);
-    if (part->settings.query_wait_timeout_us > 0)
-        timer_start(worker_loop(part->worker), &waiter->timer, part->settings.query_wait_timeout_us,
-                    wait_timeout);
+    join_queue(part, waiter);
     if (!is_paused)
         open_servers(part);
     return NULL;
+}
+
+void pool_dedicate(struct pool_part *part, struct pool_waiter *waiter, struct pool_dedicated *dedicated)
+{
+    waiter->dedicated = dedicated;
+    join_queue(part, waiter);
+    pool_serve(part);
+}
+
+void pool_dedicated_ready(struct server *server, struct pool_waiter *waiter)
+{
+    host_works(server);
+    timer_stop(&waiter->timer);
+    waiter->dedicated->server = NULL;
+    waiter->dedicated = NULL;
+    server->close_needed = true;
+    server->close_reason = "replication has ended";
+    grant(server->part, server, waiter);
+    events_of(server->part)->granted(waiter, server);
+}
+
+void pool_dedicated_failed(struct pool_part *part, int host, struct pool_waiter *waiter, const char *reason,
+                           const char *sqlstate, struct slice response)
+{
+    if (response.len == 0 || is_temporary(sqlstate)) { /* the next attempt is its as well */
+        list_push_front(&part->waiters, &waiter->node);
+        publish_oldest(part);
+        pool_server_failed(part, host, reason, sqlstate, response);
+        return;
+    }
+    char text[320];
+    struct buf out = BUF_INIT;
+    snprintf(text, sizeof(text), "server login failed: FATAL %s", reason);
+    encode_error(&out, "FATAL", sqlstate, text, NULL);
+    timer_stop(&waiter->timer);
+    events_of(part)->failed(waiter, buf_slice(&out), "login failed");
+    buf_free(&out);
+    pool_serve(part);
 }
 
 bool pool_wait_for_welcome(struct pool_part *part, struct pool_waiter *waiter)
@@ -585,11 +682,7 @@ void pool_release(struct server *server, const char *reset)
 void pool_server_ready(struct server *server)
 {
     struct pool_part *part = server->part;
-    pthread_mutex_lock(&part->pool->shared->mutex);
-    struct host_state *hosts = host_states(part);
-    if (hosts != NULL && (size_t)server->host < part->pool->shared->host_count)
-        hosts[server->host] = (struct host_state){0, 0};
-    pthread_mutex_unlock(&part->pool->shared->mutex);
+    host_works(server);
     if (server->close_needed) {
         server_close(server, server->close_reason);
         pool_serve(part);

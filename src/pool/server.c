@@ -138,6 +138,8 @@ COLD static void destroy(struct server *server)
         budget_give(&part->pool->database->closing);
     timer_stop(&server->timer);
     timer_stop(&server->life_timer);
+    if (server->dedicated_to != NULL)
+        server->dedicated_to->dedicated->server = NULL;
     list_remove(&part->servers[server->state], &server->node);
     atomic_store(&part->idle_count, (int)part->servers[SERVER_IDLE].count);
     registry_events(part->pool->registry)->on_free(server);
@@ -150,12 +152,16 @@ COLD static void destroy(struct server *server)
     free(server);
 }
 
-void server_close(struct server *server, const char *reason)
+COLD static void log_end(const struct server *server, const char *reason)
 {
     uint64_t age = (clock_now_us() - server->connect_time_us) / US_PER_SECOND;
-    const struct config_settings *settings = config_settings(server->part->config);
-    if (settings->log_disconnections)
+    if (config_settings(server->part->config)->log_disconnections)
         log_server(server, LOG_LEVEL_LOG, "closing because: %s (age=%llus)", reason, (unsigned long long)age);
+}
+
+void server_close(struct server *server, const char *reason)
+{
+    log_end(server, reason);
     if (server->conn != NULL && server->state != SERVER_CONNECTING && server->state != SERVER_LOGIN) {
         static const uint8_t terminate[] = {MSG_TERMINATE, 0, 0, 0, 4};
         conn_write(server->conn, terminate, sizeof(terminate));
@@ -167,6 +173,7 @@ void server_close(struct server *server, const char *reason)
 COLD static void fail(struct server *server, const char *reason, const char *sqlstate, struct slice response)
 {
     struct pool_part *part = server->part;
+    struct pool_waiter *waiter = server->dedicated_to;
     int host = server->host;
     struct buf copy = BUF_INIT;
     buf_append_slice(&copy, response);
@@ -174,8 +181,12 @@ COLD static void fail(struct server *server, const char *reason, const char *sql
     snprintf(text, sizeof(text), "%s", reason);
     counter_bump(&part->counters.server_login_failures);
     log_server(server, LOG_LEVEL_WARNING, "server login failed: %s", text);
+    log_end(server, server->state == SERVER_LOGIN ? "login failed" : "connect failed");
     destroy(server);
-    pool_server_failed(part, host, text, sqlstate, buf_slice(&copy));
+    if (waiter != NULL)
+        pool_dedicated_failed(part, host, waiter, text, sqlstate, buf_slice(&copy));
+    else
+        pool_server_failed(part, host, text, sqlstate, buf_slice(&copy));
     buf_free(&copy);
 }
 
@@ -203,7 +214,11 @@ COLD static void login_done(struct server *server)
 {
     struct pool_part *part = server->part;
     struct slice parameters = login_parameters(server->login);
-    pool_set_welcome(part->pool, parameters.data, parameters.len);
+    struct pool_waiter *waiter = server->dedicated_to;
+    if (waiter != NULL)
+        buf_append_slice(&waiter->dedicated->welcome, parameters);
+    else
+        pool_set_welcome(part->pool, parameters.data, parameters.len);
     login_free(server->login);
     server->login = NULL;
     counter_bump(&part->counters.server_logins);
@@ -212,6 +227,11 @@ COLD static void login_done(struct server *server)
         timer_start(loop_of(server), &server->life_timer, life, life_over);
     server_set_state(server, SERVER_IDLE);
     registry_events(part->pool->registry)->on_reset(server);
+    if (waiter != NULL) {
+        server->dedicated_to = NULL;
+        pool_dedicated_ready(server, waiter);
+        return;
+    }
     pool_server_ready(server);
 }
 
@@ -329,7 +349,6 @@ COLD static void on_connected(void *owner)
 {
     struct server *server = owner;
     struct config *config = server->part->config;
-    address_tune(conn_fd(server->conn), &server->address, &server->part->settings.socket_options);
     server_set_state(server, SERVER_LOGIN);
     server->login = login_begin(server);
     if (server->login == NULL) {
@@ -357,7 +376,8 @@ COLD static void connect_timeout(struct timer *timer)
 COLD static void connect_to(struct server *server)
 {
     struct error error = ERROR_INIT;
-    server->conn = conn_connect(server->part->worker, &server->address, &handler, server, &error);
+    server->conn = conn_connect(server->part->worker, &server->address,
+                                &server->part->settings.socket_options, &handler, server, &error);
     if (server->conn == NULL)
         fail(server, error.message, error.sqlstate, SLICE_EMPTY);
 }
@@ -414,15 +434,23 @@ COLD static void resolve_and_connect(struct server *server, const struct config_
     fail(server, "out of memory", "53200", SLICE_EMPTY);
 }
 
-void server_connect(struct pool_part *part, int host)
+void server_connect(struct pool_part *part, int host, struct pool_waiter *dedicated_to)
 {
     struct server *server = calloc(1, sizeof(*server));
     if (server == NULL) {
         pool_give_budgets(part);
-        pool_server_failed(part, host, "out of memory", "53200", SLICE_EMPTY);
+        if (dedicated_to != NULL)
+            pool_dedicated_failed(part, host, dedicated_to, "out of memory", "53200", SLICE_EMPTY);
+        else
+            pool_server_failed(part, host, "out of memory", "53200", SLICE_EMPTY);
         return;
     }
     server->part = part;
+    server->dedicated_to = dedicated_to;
+    if (dedicated_to != NULL) {
+        server->replication = dedicated_to->dedicated->replication;
+        dedicated_to->dedicated->server = server;
+    }
     list_init(&server->cancels);
     server->host = host;
     server->state = SERVER_CONNECTING;

@@ -19,18 +19,19 @@
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
-static const char *const state_names[CLIENT_STATES] = {"login",   "login",  "login", "idle",
-                                                       "waiting", "active", "active"};
+static const char *const state_names[CLIENT_STATES] = {"login",   "login",  "login",  "idle",
+                                                       "waiting", "active", "active", "active"};
 
 /* Rows: from; bits: to. */
 static const uint8_t legal[CLIENT_STATES] = {
     [CLIENT_STARTUP] = 1 << CLIENT_AUTH | 1 << CLIENT_GREETING | 1 << CLIENT_CONSOLE,
     [CLIENT_AUTH] = 1 << CLIENT_GREETING | 1 << CLIENT_CONSOLE,
-    [CLIENT_GREETING] = 1 << CLIENT_IDLE,
+    [CLIENT_GREETING] = 1 << CLIENT_IDLE | 1 << CLIENT_REPLICATION,
     [CLIENT_IDLE] = 1 << CLIENT_WAITING | 1 << CLIENT_LEASED,
     [CLIENT_WAITING] = 1 << CLIENT_IDLE | 1 << CLIENT_LEASED,
     [CLIENT_LEASED] = 1 << CLIENT_IDLE,
     [CLIENT_CONSOLE] = 0,
+    [CLIENT_REPLICATION] = 0,
 };
 
 void client_set_state(struct client *client, enum client_state state)
@@ -96,29 +97,31 @@ void client_write_buf(struct client *client, const struct buf *built)
         client_write(client, buf_slice(built));
 }
 
-COLD static void say(struct client *client, const char *severity, const char *sqlstate, const char *message)
+static void count_error(struct client *client)
 {
-    struct buf out = BUF_INIT;
-    encode_error(&out, severity, sqlstate, message, NULL);
-    client_write_buf(client, &out);
-    buf_free(&out);
     counter_bump(client->part != NULL ? &client->part->counters.client_errors
                                       : &client->session->counters.client_errors);
 }
 
 void client_error(struct client *client, const char *sqlstate, const char *message)
 {
-    say(client, "ERROR", sqlstate, message);
+    struct buf out = BUF_INIT;
+    encode_error(&out, "ERROR", sqlstate, message, NULL);
+    client_write_buf(client, &out);
+    buf_free(&out);
+    count_error(client);
 }
 
 void client_fail(struct client *client, const char *sqlstate, const char *message)
 {
     if (client->is_ending)
         return;
-    say(client, "FATAL", sqlstate, message);
+    struct buf out = BUF_INIT;
+    encode_error(&out, "FATAL", sqlstate, message, NULL);
     if (config_settings(client->session->config)->log_pooler_errors)
         client_log(client, LOG_LEVEL_WARNING, "pooler error: %s", message);
-    client_close(client, message);
+    client_close_with(client, &out, message);
+    buf_free(&out);
 }
 
 char client_status(const struct client *client)
@@ -159,13 +162,23 @@ static void give_back_counts(struct client *client)
 
 void client_close(struct client *client, const char *reason)
 {
+    client_close_with(client, NULL, reason);
+}
+
+/* The log comes before the last word, so that who has heard that finds the other. */
+void client_close_with(struct client *client, const struct buf *last_word, const char *reason)
+{
     struct session_worker *session = client->session;
     if (client->is_ending)
         return;
-    client->is_ending = true;
     uint64_t age = (clock_now_us() - client->connect_time_us) / US_PER_SECOND;
     if (config_settings(session->config)->log_disconnections)
         client_log(client, LOG_LEVEL_LOG, "closing because: %s (age=%llus)", reason, (unsigned long long)age);
+    if (last_word != NULL) {
+        client_write_buf(client, last_word);
+        count_error(client);
+    }
+    client->is_ending = true;
     timer_stop(&client->timer);
     if (client->waiter.part != NULL)
         pool_stop_waiting(&client->waiter);
@@ -273,6 +286,8 @@ static size_t on_data(void *owner, struct slice data)
             here = login_data(client, rest);
         else if (before == CLIENT_CONSOLE)
             here = console_data(client, rest);
+        else if (before == CLIENT_REPLICATION)
+            here = replication_data(client, rest);
         else if (before != CLIENT_GREETING)
             here = route_data(client, rest);
         used += here;

@@ -162,7 +162,9 @@ void login_welcome(struct client *client)
 
 void login_granted(struct client *client, struct server *server)
 {
-    if (server == NULL)
+    if (client->login->dedicated.replication != NULL)
+        replication_begin(client, server);
+    else if (server == NULL)
         login_welcome(client);
     else
         begin_greeting(client, server);

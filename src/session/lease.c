@@ -673,7 +673,11 @@ void lease_abandon(struct lease *lease, const char *reason)
     struct server *server = lease->server;
     const struct config_settings *settings = config_settings(server->part->config);
     bool is_clean = is_quiet(lease) && !lease->is_uncertain && client->stream_left == 0;
-    bool is_loaded = pin_has(&client->pins, PIN_LOAD) || pin_has(&client->pins, PIN_REPLICATION);
+    bool is_loaded = pin_has(&client->pins, PIN_LOAD);
+    if (lease->purpose == LEASE_REPLICATION) {
+        lease_break(lease, reason);
+        return;
+    }
     if (client->stream_left > 0 || lease->is_uncertain || lease->is_copy_in || is_loaded ||
         (lease->is_batch_open && lease->is_holding)) {
         lease_break(lease, is_clean ? reason : "client disconnected with query in progress");

@@ -20,6 +20,8 @@ void client_login_free(struct client_login *login)
     free(login->user);
     free(login->database);
     credential_unref(login->credential);
+    buf_free(&login->startup);
+    buf_free(&login->dedicated.welcome);
     profile_unref(login->settings);
     scram_server_free(login->scram);
     free(login);
@@ -103,6 +105,10 @@ void login_authenticated(struct client *client)
     transaction_free(&client->tx);
     transaction_init(&client->tx, login->settings);
     client_set_state(client, CLIENT_GREETING);
+    if (login->dedicated.replication != NULL) {
+        replication_ask(client);
+        return;
+    }
     if (pool_wait_for_welcome(client->part, &client->waiter))
         login_welcome(client);
 }
@@ -161,6 +167,18 @@ static bool add_options(struct client *client, struct slice options)
     return false;
 }
 
+static void ask_replication(struct client_login *login, struct slice value)
+{
+    static const char *const off[] = {"off", "of", "false", "fals", "fal", "fa", "f", "no", "n", "0"};
+    for (size_t i = 0; i < sizeof(off) / sizeof(off[0]); i++)
+        if (slice_equal_nocase(value, slice_str(off[i])))
+            return;
+    login->dedicated.replication = slice_equal_str(value, "database") ? "logical" : "physical";
+    buf_clear(&login->startup);
+    encode_text(&login->startup, SLICE_LITERAL("replication"));
+    encode_text(&login->startup, value);
+}
+
 static bool take_parameters(struct client *client, struct slice parameters)
 {
     struct client_login *login = client->login;
@@ -172,8 +190,7 @@ static bool take_parameters(struct client *client, struct slice parameters)
         else if (slice_equal_str(name, "database"))
             is_good = set_text(&login->database, value);
         else if (slice_equal_str(name, "replication"))
-            login->is_replication = !slice_equal_str(value, "off") && !slice_equal_str(value, "false") &&
-                                    !slice_equal_str(value, "0") && !slice_equal_str(value, "no");
+            ask_replication(login, value);
         else if (slice_equal_str(name, "options"))
             is_good = add_options(client, value);
         else if (name.len < 5 || memcmp(name.data, "_pq_.", 5) != 0)
@@ -250,11 +267,7 @@ static void begin_session(struct client *client, const struct startup *startup)
         client_fail(client, "53200", "out of memory");
         return;
     }
-    if (login->is_replication) {
-        client_fail(client, "0A000", "replication connections are not supported");
-        return;
-    }
-    if (atomic_load(&client->session->shared->is_shutting_down)) {
+    if (atomic_load(&client->session->shared->is_draining)) {
         client_fail(client, "57P01", "pooler is shutting down");
         return;
     }

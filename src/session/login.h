@@ -22,8 +22,9 @@ struct client_login {
     enum login_method method;
     uint8_t salt[4];
     bool is_console;
-    bool has_encryption_answer; /* SSLRequest or GSSENCRequest has been answered */
-    bool is_replication;
+    bool has_encryption_answer;      /* SSLRequest or GSSENCRequest has been answered */
+    struct pool_dedicated dedicated; /* for replication */
+    struct buf startup;              /* what it is opened with */
 };
 
 /* Writes what was built, and wipes it. */
@@ -38,6 +39,8 @@ COLD void login_authenticated(struct client *client);
 
 /* A cancel key that no other client has. */
 COLD void login_make_key(struct client *client);
+/* replication.c: asks for a server of the client's own. */
+COLD void replication_ask(struct client *client);
 /* The console's greeting: no server is asked. */
 COLD void login_console_ready(struct client *client);
 

@@ -116,7 +116,8 @@ static size_t server_data(void *owner, struct server *server, struct slice data)
     struct lease *lease = owner;
     struct session_worker *session = lease->session;
     session_enter(session);
-    size_t used = relay_data(lease, data);
+    size_t used =
+        lease->purpose == LEASE_REPLICATION ? replication_server_data(lease, data) : relay_data(lease, data);
     session_leave(session);
     return used;
 }
@@ -207,9 +208,10 @@ COLD static void failed(struct pool_waiter *waiter, struct slice response, const
     struct client *client = list_entry(waiter, struct client, waiter);
     struct session_worker *session = client->session;
     session_enter(session);
-    client_write(client, response);
-    counter_bump(&client->part->counters.client_errors);
-    client_close(client, reason);
+    struct buf last_word = BUF_INIT;
+    buf_append_slice(&last_word, response);
+    client_close_with(client, &last_word, reason);
+    buf_free(&last_word);
     session_leave(session);
 }
 
@@ -271,6 +273,8 @@ void session_cancel_key(struct session_worker *session, const uint8_t key[8])
     session_enter(session);
     if (client->state == CLIENT_WAITING || cached_is_waiting(client))
         cancel_waiting(client);
+    else if (client->state == CLIENT_REPLICATION && client->lease != NULL)
+        cancel_send(client->lease->server);
     else if (client->lease != NULL && !owed_is_empty(&client->lease->owed))
         lease_cancel(client->lease);
     session_leave(session);
@@ -433,7 +437,7 @@ void session_configure(struct session_worker *session, struct config *config, st
     list_for_each(&session->clients, node)
     {
         struct client *client = list_entry(node, struct client, node);
-        if (client->part != NULL && client->state >= CLIENT_IDLE && client->state != CLIENT_CONSOLE)
+        if (client->part != NULL && client->state >= CLIENT_IDLE && client->state < CLIENT_CONSOLE)
             client_configure(client);
     }
     config_unref(old);

@@ -201,6 +201,11 @@ void pin_completed(struct pins *pins, const struct sql_statement *statement, boo
     apply_kind(pins, statement, in_block);
 }
 
+void pin_hold(struct pins *pins, enum pin_reason reason)
+{
+    pin_uncounted(pins, reason);
+}
+
 void pin_failed(struct pins *pins, const struct sql_statement *statement, bool forgives_functions)
 {
     uint32_t flags = statement->flags;

@@ -148,7 +148,8 @@ void encode_row_value(struct buf *b, struct slice value)
     buf_append_slice(b, value);
 }
 
-void encode_startup(struct buf *b, const struct encode_parameter *parameters, size_t count)
+void encode_startup(struct buf *b, const struct encode_parameter *parameters, size_t count,
+                    struct slice encoded)
 {
     size_t begun = b->len;
     buf_append_u32(b, 0);
@@ -157,6 +158,7 @@ void encode_startup(struct buf *b, const struct encode_parameter *parameters, si
         encode_text(b, slice_str(parameters[i].name));
         encode_text(b, slice_str(parameters[i].value));
     }
+    buf_append_slice(b, encoded);
     buf_append_u8(b, 0);
     encode_end(b, begun);
 }

@@ -42,8 +42,10 @@ struct conn_handler {
 struct conn *conn_new(struct worker *worker, int fd, const struct conn_handler *handler, void *owner);
 
 /* Begins to connect; on_connected or on_closed follows, never before this returns. NULL and an error when it
- * cannot even begin. */
-struct conn *conn_connect(struct worker *worker, const struct address *to, const struct conn_handler *handler,
+ * cannot even begin. `options` are set before (NULL: none): a receive buffer made smaller later would lose
+ * what the peer may already send. */
+struct conn *conn_connect(struct worker *worker, const struct address *to,
+                          const struct socket_options *options, const struct conn_handler *handler,
                           void *owner, struct error *error);
 
 /* Closes the socket; kept output that was not sent is lost (see conn_close_after_output). Harmless on NULL.

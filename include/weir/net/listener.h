@@ -20,6 +20,8 @@ struct listener_options {
     int defer_accept_seconds; /* TCP_DEFER_ACCEPT; 0 for none */
     int unix_mode;            /* permission bits of a Unix socket */
     const char *unix_group;   /* NULL or "" to leave it */
+    int buffer_bytes;         /* of the kernel, for each connection; 0: the system's own */
+    bool is_shared;           /* other processes may listen on the same port (SO_REUSEPORT) */
 };
 
 /* Binds and listens, but accepts nothing until listener_start: any thread may do this, so errors show before
@@ -32,6 +34,10 @@ void listener_start(struct listener *listener, struct loop *loop, listener_fn fn
 
 /* Stops accepting, keeps the socket; listener_start goes on. */
 void listener_pause(struct listener *listener);
+
+/* Takes in everyone who has got through to this socket, then closes it: whoever comes later meets another
+ * process that shares the port, or nobody. From the thread of its loop. */
+void listener_close(struct listener *listener);
 
 /* Closes, and removes the file of a Unix socket. Harmless on NULL. */
 void listener_free(struct listener *listener);

@@ -16,6 +16,7 @@
 #include "weir/pool/budget.h"
 #include "weir/stats/counters.h"
 #include "weir/stats/ledger.h"
+#include "weir/util/buf.h"
 
 struct server;
 struct server_events;
@@ -39,11 +40,23 @@ struct pool_settings {
     struct socket_options socket_options;
 };
 
+/*
+ * A server that is opened for one waiter alone, with parameters of its own, and closed after it: what
+ * replication needs. Belongs to the waiter; `startup` must stay while it waits.
+ */
+struct pool_dedicated {
+    struct slice startup;    /* further startup parameters: name and value, each with its NUL */
+    const char *replication; /* "physical" or "logical", for people */
+    struct server *server;   /* on its way; NULL: not yet, or no longer */
+    struct buf welcome;      /* its ParameterStatus messages, once granted; the waiter's to free */
+};
+
 /* Embedded in whoever waits for a server, or for the pool's welcome. */
 struct pool_waiter {
     struct list_node node;
     struct timer timer;
     struct pool_part *part;
+    struct pool_dedicated *dedicated; /* NULL: any server of the pool will do */
     uint64_t since_us;
 };
 
@@ -104,6 +117,9 @@ void pool_part_configure(struct pool_part *part, struct config *config);
  */
 struct server *pool_lease(struct pool_part *part, struct pool_waiter *waiter, void *owner,
                           const void *preferred_profile);
+/* A server for the asker alone, always later, through granted or failed. It counts as one of the pool's,
+ * whose idle ones make room for it. */
+void pool_dedicate(struct pool_part *part, struct pool_waiter *waiter, struct pool_dedicated *dedicated);
 /* Waits for the welcome only; returns true when there is one already. */
 bool pool_wait_for_welcome(struct pool_part *part, struct pool_waiter *waiter);
 /* Harmless when it does not wait. */
@@ -124,6 +140,10 @@ void pool_serve(struct pool_part *part);
 void pool_server_ready(struct server *server);
 void pool_server_failed(struct pool_part *part, int host, const char *reason, const char *sqlstate,
                         struct slice response);
+/* From server: a dedicated one has logged in, or has not. */
+void pool_dedicated_ready(struct server *server, struct pool_waiter *waiter);
+void pool_dedicated_failed(struct pool_part *part, int host, struct pool_waiter *waiter, const char *reason,
+                           const char *sqlstate, struct slice response);
 /* From server: the budgets taken for a connection that is not to be. */
 void pool_give_budgets(struct pool_part *part);
 /* From server: about to be freed; budgets are given back. */

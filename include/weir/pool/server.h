@@ -52,9 +52,11 @@ struct server {
     struct list cancels; /* cancel requests on their way (pool/cancel); not released while there are any */
     bool close_needed;   /* not to be handed out again */
     const char *close_reason;
-    bool is_closing;       /* counted in the database's `closing` */
-    char version[24];      /* server_version */
-    uint32_t schema_epoch; /* of the plans it holds; see session_shared */
+    bool is_closing;                  /* counted in the database's `closing` */
+    struct pool_waiter *dedicated_to; /* for whom alone it is being opened */
+    const char *replication;          /* of a dedicated one: "physical" or "logical"; else NULL */
+    char version[24];                 /* server_version */
+    uint32_t schema_epoch;            /* of the plans it holds; see session_shared */
 
     /* Below: written by whoever leases it. */
     void *owner;
@@ -95,8 +97,9 @@ struct server_events {
     void (*failed)(struct pool_waiter *waiter, struct slice response, const char *reason);
 };
 
-/* Begins a connection against a budget already taken. Ends in idle, or in pool_server_failed. */
-COLD void server_connect(struct pool_part *part, int host);
+/* Begins a connection against a budget already taken. Ends in idle, or in pool_server_failed; with a waiter
+ * that wants one for itself, in pool_dedicated_ready or pool_dedicated_failed. */
+COLD void server_connect(struct pool_part *part, int host, struct pool_waiter *dedicated_to);
 
 void server_set_state(struct server *server, enum server_state state);
 

@@ -29,6 +29,7 @@ enum client_state {
     CLIENT_WAITING,
     CLIENT_LEASED,
     CLIENT_CONSOLE,
+    CLIENT_REPLICATION, /* has a server of its own, to the end */
     CLIENT_STATES,
 };
 
@@ -100,6 +101,8 @@ COLD void client_log(const struct client *client, enum log_level level, const ch
 /* Ends the client without a word to it. `reason` goes to the log. What its lease was doing is finished or
  * undone. */
 COLD void client_close(struct client *client, const char *reason);
+/* The same after some last bytes: an ErrorResponse. */
+COLD void client_close_with(struct client *client, const struct buf *last_word, const char *reason);
 /* The same after an ErrorResponse FATAL. */
 COLD void client_fail(struct client *client, const char *sqlstate, const char *message);
 /* An ErrorResponse that does not end the session; ReadyForQuery is the caller's. */
@@ -141,6 +144,11 @@ static inline bool client_is_readable(const struct client *client)
 {
     return client->is_readable && !client->has_unsafe_encoding;
 }
+
+/* replication.c: a client that asked for replication, and its server. */
+COLD void replication_begin(struct client *client, struct server *server);
+COLD size_t replication_data(struct client *client, struct slice data);
+COLD size_t replication_server_data(struct lease *lease, struct slice data);
 
 /* console.c: a client of the administration console. */
 COLD size_t console_data(struct client *client, struct slice data);

@@ -21,9 +21,10 @@ struct client;
 struct lease_portal;
 
 enum lease_purpose {
-    LEASE_WORK,     /* for a client's messages */
-    LEASE_GREETING, /* to check the settings of a client that logs in */
-    LEASE_ORPHAN,   /* the client is gone */
+    LEASE_WORK,        /* for a client's messages */
+    LEASE_GREETING,    /* to check the settings of a client that logs in */
+    LEASE_ORPHAN,      /* the client is gone */
+    LEASE_REPLICATION, /* bytes both ways, unread; the server ends with the client */
 };
 
 struct lease {

@@ -50,9 +50,8 @@ struct session_shared {
     int worker_count;
     uint8_t mock_key[SCRAM_KEY_LEN]; /* random: unknown users cannot be told from known ones */
     struct budget clients;           /* logged in or logging in, the console's not counted */
-    _Atomic bool is_shutting_down;   /* new clients are refused */
-    _Atomic bool
-        is_draining; /* SHUTDOWN WAIT_FOR_SERVERS: clients are let go as soon as they hold no server */
+    _Atomic bool is_draining; /* SHUTDOWN WAIT_FOR_SERVERS: new clients are refused, others let go as soon as
+                                 they hold no server */
     _Atomic uint64_t next_client_id;
     _Atomic uint32_t schema_epoch; /* grows with every DDL that passes; servers forget their plans */
 };

@@ -63,6 +63,9 @@ const char *pin_help(enum pin_reason reason);
 void pin_completed(struct pins *pins, const struct sql_statement *statement, bool in_block,
                    bool forgives_functions);
 
+/* For a reason that no statement gives. */
+void pin_hold(struct pins *pins, enum pin_reason reason);
+
 /*
  * A statement failed, or its outcome is not known. Most leave nothing behind; advisory locks taken before the
  * error stay, and unknown code may have done anything that a rollback does not undo.

@@ -51,7 +51,9 @@ struct encode_parameter {
     const char *name;
     const char *value;
 };
-void encode_startup(struct buf *b, const struct encode_parameter *parameters, size_t count);
+/* `encoded`: further parameters, each a name and a value with its NUL. */
+void encode_startup(struct buf *b, const struct encode_parameter *parameters, size_t count,
+                    struct slice encoded);
 void encode_cancel_request(struct buf *b, struct slice key);
 void encode_query(struct buf *b, struct slice text);
 /* `types` as in struct parse_view. */

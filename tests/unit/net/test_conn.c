@@ -450,7 +450,7 @@ static void connects_and_sends_what_was_written_before(void **state)
     struct error error = ERROR_INIT;
     struct fixture f = {.take_most = SIZE_MAX};
     int listening = listen_somewhere(&at);
-    f.conn = conn_connect(worker, &at, &handler, &f, &error);
+    f.conn = conn_connect(worker, &at, NULL, &handler, &f, &error);
     assert_non_null(f.conn);
     assert_int_equal(f.connected, 0);
     conn_write(f.conn, "early", 5);
@@ -475,7 +475,7 @@ static void a_refused_connection_is_told_as_its_end(void **state)
     struct error error = ERROR_INIT;
     struct fixture f = {.take_most = SIZE_MAX, .peer = -1};
     close(listen_somewhere(&at));
-    f.conn = conn_connect(worker, &at, &handler, &f, &error);
+    f.conn = conn_connect(worker, &at, NULL, &handler, &f, &error);
     if (f.conn != NULL) {
         assert_int_equal(f.closed, 0);
         pump_until(loop(), f.closed == 1);
@@ -492,7 +492,7 @@ static void one_given_up_while_connecting_still_delivers(void **state)
     struct error error = ERROR_INIT;
     struct fixture f = {.take_most = SIZE_MAX};
     int listening = listen_somewhere(&at);
-    struct conn *conn = conn_connect(worker, &at, &handler, &f, &error);
+    struct conn *conn = conn_connect(worker, &at, NULL, &handler, &f, &error);
     assert_non_null(conn);
     conn_write(conn, "note", 4);
     conn_close_after_output(conn);

@@ -45,7 +45,7 @@ static void reads_what_encode_writes(void **state)
     const struct encode_parameter parameters[] = {
         {"user", "anna"}, {"database", "shop"}, {"application_name", ""}};
     struct buf b = BUF_INIT;
-    encode_startup(&b, parameters, 3);
+    encode_startup(&b, parameters, 3, SLICE_EMPTY);
     size_t total = b.len;
     buf_append_str(&b, "more");
     struct startup s;
@@ -69,7 +69,7 @@ static void p15_a_packet_cut_at_every_byte(void **state)
     (void)state;
     const struct encode_parameter parameters[] = {{"user", "anna"}, {"database", "shop"}};
     struct buf b = BUF_INIT;
-    encode_startup(&b, parameters, 2);
+    encode_startup(&b, parameters, 2, SLICE_EMPTY);
     struct startup s;
     for (size_t len = 0; len < b.len; len++)
         assert_int_equal(startup_parse(slice_make(b.data, len), &s, NULL), STARTUP_INCOMPLETE);
