@@ -9,6 +9,7 @@
 
 #include <event2/event.h>
 
+#include "weir/session/peer.h"
 #include "weir/cache/cache.h"
 #include "weir/util/clock.h"
 #include "weir/util/log.h"
@@ -141,9 +142,11 @@ static bool make_workers(struct app *app, struct error *error)
     app->shared.workers = calloc((size_t)count, sizeof(struct session_worker *));
     app->shared.profiles = profile_table_new();
     app->shared.statements = statement_table_new();
+    app->shared.peers = peer_table_new();
     app->shared.registry = registry_new(count, &session_server_events);
     if (app->control == NULL || app->workers == NULL || app->shared.workers == NULL ||
-        app->shared.profiles == NULL || app->shared.statements == NULL || app->shared.registry == NULL)
+        app->shared.profiles == NULL || app->shared.statements == NULL || app->shared.peers == NULL ||
+        app->shared.registry == NULL)
         return false;
     registry_set_quiet_hook(app->shared.registry, app_quiet_hook, app);
     if (!app_make_cache(app, error))
@@ -274,6 +277,7 @@ void app_free(struct app *app)
         cache_free(app->shared.cache);
     if (app->shared.statements != NULL)
         statement_table_free(app->shared.statements);
+    peer_table_free(app->shared.peers);
     if (app->shared.profiles != NULL)
         profile_table_free(app->shared.profiles);
     free(app->first_user);

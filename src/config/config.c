@@ -26,6 +26,13 @@ static void config_free(struct config *config)
         option_free_values(OPTION_USER, &user->user);
         free(user);
     }
+    struct config_peer_node *peer, *next_peer;
+    HASH_ITER(hh, config->peer_hash, peer, next_peer)
+    {
+        HASH_DEL(config->peer_hash, peer);
+        option_free_values(OPTION_PEER, &peer->peer);
+        free(peer);
+    }
     for (size_t i = 0; i < config->override_count; i++) {
         free(config->overrides[i].key);
         free(config->overrides[i].value);
@@ -174,6 +181,28 @@ size_t config_database_count(const struct config *config)
 const struct config_database *config_database_at(const struct config *config, size_t index)
 {
     return config->databases[index];
+}
+
+const struct config_peer *config_peer_find(const struct config *config, int id)
+{
+    struct config_peer_node *node = NULL;
+    HASH_FIND_INT(config->peer_hash, &id, node);
+    return node != NULL ? &node->peer : NULL;
+}
+
+size_t config_peer_count(const struct config *config)
+{
+    return config->peer_count;
+}
+
+const struct config_peer *config_peer_at(const struct config *config, size_t index)
+{
+    return config->peers[index];
+}
+
+int config_peer_pool_size(const struct config *config, const struct config_peer *peer)
+{
+    return peer->pool_size != CONFIG_INHERIT ? peer->pool_size : config->settings.default_pool_size;
 }
 
 size_t config_user_count(const struct config *config)

@@ -12,7 +12,7 @@
 
 #include "weir/config/connstr.h"
 
-static const char *const section_names[] = {"weir", "databases", "users"};
+static const char *const section_names[] = {"weir", "databases", "users", "peers"};
 
 void config_problem(struct config_problems *problems, const char *file, int line, const char *format, ...)
 {
@@ -99,6 +99,12 @@ static void free_user(struct config_user_node *node)
     free(node);
 }
 
+static void free_peer(struct config_peer_node *node)
+{
+    option_free_values(OPTION_PEER, &node->peer);
+    free(node);
+}
+
 static void add_database(struct config *config, const struct ini_entry *entry,
                          struct config_problems *problems)
 {
@@ -159,6 +165,38 @@ out_of_memory:
         free_user(node);
 }
 
+static void add_peer(struct config *config, const struct ini_entry *entry, struct config_problems *problems)
+{
+    char *end;
+    long id = strtol(entry->key, &end, 10);
+    if (*end != '\0' || id < 1 || id > CONFIG_PEER_MAX) {
+        config_problem(problems, entry->file, entry->line,
+                       "[peers] are named by their peer_id, 1 to %d, not \"%.80s\"", CONFIG_PEER_MAX,
+                       entry->key);
+        return;
+    }
+    struct config_peer_node *node = NULL;
+    int key = (int)id;
+    HASH_FIND_INT(config->peer_hash, &key, node);
+    if (node != NULL) {
+        HASH_DEL(config->peer_hash, node);
+        free_peer(node);
+    }
+    node = calloc(1, sizeof(*node));
+    if (node != NULL && option_set_defaults(OPTION_PEER, &node->peer)) {
+        node->peer.id = key;
+        set_pairs(entry, OPTION_PEER, &node->peer, problems);
+        if (node->peer.host[0] == '\0')
+            config_problem(problems, entry->file, entry->line, "peer %d needs a host", key);
+        HASH_ADD_INT(config->peer_hash, peer.id, node);
+        if (node->hh.tbl != NULL)
+            return;
+    }
+    config_problem(problems, entry->file, entry->line, "out of memory");
+    if (node != NULL)
+        free_peer(node);
+}
+
 static void add_entry(struct config *config, const struct ini_entry *entry, struct config_problems *problems)
 {
     if (strcmp(entry->section, "weir") == 0 || strcmp(entry->section, "pgbouncer") == 0)
@@ -168,13 +206,14 @@ static void add_entry(struct config *config, const struct ini_entry *entry, stru
     else if (strcmp(entry->section, "users") == 0)
         add_user(config, entry, problems);
     else if (strcmp(entry->section, "peers") == 0)
-        config_problem(problems, entry->file, entry->line, "[peers] is not built yet; leave it out");
+        add_peer(config, entry, problems);
     else if (entry->section[0] == '\0')
         config_problem(problems, entry->file, entry->line, "%.80s stands before any [section]", entry->key);
     else
-        config_problem(problems, entry->file, entry->line,
-                       "unknown section [%.80s]; known: [weir] (or [pgbouncer]), [databases], [users]",
-                       entry->section);
+        config_problem(
+            problems, entry->file, entry->line,
+            "unknown section [%.80s]; known: [weir] (or [pgbouncer]), [databases], [users], [peers]",
+            entry->section);
 }
 
 /* Keys that only a restart changes keep the value of the running snapshot; that is said, and is no error. */
@@ -236,7 +275,8 @@ static void finish(struct config *config, struct config_problems *problems)
 {
     config->databases = arena_alloc(&config->texts, HASH_COUNT(config->database_hash) * sizeof(void *) + 1);
     config->users = arena_alloc(&config->texts, HASH_COUNT(config->user_hash) * sizeof(void *) + 1);
-    if (config->databases == NULL || config->users == NULL) {
+    config->peers = arena_alloc(&config->texts, HASH_COUNT(config->peer_hash) * sizeof(void *) + 1);
+    if (config->databases == NULL || config->users == NULL || config->peers == NULL) {
         config_problem(problems, config->path, 0, "out of memory");
         return;
     }
@@ -256,6 +296,11 @@ static void finish(struct config *config, struct config_problems *problems)
     HASH_ITER(hh, config->user_hash, user, next_user)
     {
         config->users[config->user_count++] = &user->user;
+    }
+    struct config_peer_node *peer, *next_peer;
+    HASH_ITER(hh, config->peer_hash, peer, next_peer)
+    {
+        config->peers[config->peer_count++] = &peer->peer;
     }
     config->has_cache = has_cache(config);
 }

@@ -23,6 +23,11 @@ struct config_user_node {
     UT_hash_handle hh;
 };
 
+struct config_peer_node {
+    struct config_peer peer;
+    UT_hash_handle hh;
+};
+
 /* A [weir] key set on the console. */
 struct config_override {
     char *key;
@@ -37,6 +42,9 @@ struct config {
     struct config_settings settings;
     struct config_database_node *database_hash; /* order of insertion is the order of the files */
     struct config_user_node *user_hash;
+    struct config_peer_node *peer_hash; /* by id */
+    const struct config_peer **peers;
+    size_t peer_count;
     const struct config_database **databases;
     const struct config_user **users;
     size_t database_count;

@@ -235,7 +235,9 @@ const struct option option_global_rows[] = {
     {TEXT(track_extra_parameters, "IntervalStyle", RESTART, NO_EFFECT,
           "Further parameters to keep per client; Weir keeps all of them anyway.")},
     {TEXT(login_notify_message, "", RELOAD, LATER, "Text sent as a notice to every client that logs in.")},
-    {INT(peer_id, "0", RELOAD, LATER, 0, 16383, "Number of this process among its peers.")},
+    {INT(peer_id, "0", RELOAD, WORKS, 0, 16383,
+         "Number of this process among its peers; part of the cancel keys of clients that log in from then "
+         "on. 0: none.")},
 #undef GROUP
 
 #define GROUP "TLS with clients"
@@ -368,3 +370,15 @@ const struct option option_user_rows[] = {
 #undef SCOPE
 };
 const size_t option_user_count = COUNT(option_user_rows);
+
+const struct option option_peer_rows[] = {
+#define SCOPE config_peer
+#define GROUP NULL
+    {TEXT(host, NULL, RELOAD, WORKS, "Host name, address or Unix socket directory of the other process.")},
+    {INT(port, "6432", RELOAD, WORKS, 1, 65535, "Its port.")},
+    {INT(pool_size, NULL, RELOAD, WORKS, -1, INT_MAX,
+         "Cancel requests that may be on their way to it at once; absent: default_pool_size.")},
+#undef GROUP
+#undef SCOPE
+};
+const size_t option_peer_count = COUNT(option_peer_rows);

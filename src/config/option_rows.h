@@ -11,7 +11,9 @@ extern const size_t option_global_count;
 extern const struct option option_database_rows[];
 extern const size_t option_database_count;
 extern const struct option option_user_rows[];
+extern const struct option option_peer_rows[];
 extern const size_t option_user_count;
+extern const size_t option_peer_count;
 
 extern const struct option_name option_pool_mode_names[];
 extern const struct option_name option_cache_mode_names[];

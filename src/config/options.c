@@ -24,10 +24,13 @@ const struct option *option_table(enum option_scope scope, size_t *count)
         *count = option_database_count;
         return option_database_rows;
     case OPTION_USER:
+        *count = option_user_count;
+        return option_user_rows;
+    case OPTION_PEER:
         break;
     }
-    *count = option_user_count;
-    return option_user_rows;
+    *count = option_peer_count;
+    return option_peer_rows;
 }
 
 const struct option *option_find(enum option_scope scope, const char *name)
@@ -399,10 +402,10 @@ void option_describe(const struct option *option, struct buf *out)
 
 void option_print_table(struct buf *out)
 {
-    static const char *const scopes[] = {"weir", "databases", "users"};
+    static const char *const scopes[] = {"weir", "databases", "users", "peers"};
     static const char *const types[] = {"text", "int", "bool", "mode", "seconds", "bytes", "enum"};
     static const char *const states[] = {"works", "no effect", "later"};
-    for (int scope = OPTION_GLOBAL; scope <= OPTION_USER; scope++) {
+    for (int scope = OPTION_GLOBAL; scope <= OPTION_PEER; scope++) {
         size_t count;
         const struct option *rows = option_table((enum option_scope)scope, &count);
         for (size_t i = 0; i < count; i++) {

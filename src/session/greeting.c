@@ -9,6 +9,7 @@
 
 #include "login.h"
 #include "weir/session/outbox.h"
+#include "weir/session/peer.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 #include "weir/wire/frame.h"
@@ -18,7 +19,7 @@ void login_make_key(struct client *client)
     struct session_worker *session = client->session;
     struct client *other;
     do { /* 16 bits of peer and hops (0 without peers), 48 random ones */
-        memset(client->key, 0, 2);
+        peer_sign(session->config, client->key);
         if (getrandom(client->key + 2, CLIENT_KEY_BYTES - 2, 0) != CLIENT_KEY_BYTES - 2)
             return;
         HASH_FIND(hh, session->by_key, client->key, CLIENT_KEY_BYTES, other);

@@ -9,6 +9,7 @@
 
 #include "login.h"
 #include "weir/session/cached.h"
+#include "weir/session/peer.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 #include "weir/wire/startup.h"
@@ -17,6 +18,7 @@ void client_login_free(struct client_login *login)
 {
     if (login == NULL)
         return;
+    peer_forget_client(login->forward);
     free(login->user);
     free(login->database);
     credential_unref(login->credential);
@@ -279,8 +281,16 @@ static void begin_session(struct client *client, const struct startup *startup)
 
 COLD static void pass_cancel_on(struct client *client, struct slice key)
 {
-    if (key.len == CLIENT_KEY_BYTES)
-        session_spread_cancel(client->session, key.data);
+    if (key.len == CLIENT_KEY_BYTES) {
+        const struct config_peer *peer = peer_of(client->session->config, key.data);
+        if (peer != NULL && peer_forward(client, peer, key.data))
+            return;
+        uint8_t own[CLIENT_KEY_BYTES];
+        memcpy(own, key.data, CLIENT_KEY_BYTES);
+        own[1] &= 0xFC; /* however often it has been passed on */
+        if (peer == NULL)
+            session_spread_cancel(client->session, own);
+    }
     client_close(client, "cancel request");
 }
 

@@ -23,6 +23,7 @@ struct client_login {
     uint8_t salt[4];
     bool is_console;
     bool has_encryption_answer;      /* SSLRequest or GSSENCRequest has been answered */
+    struct peer_forward *forward;    /* its cancel request is on the way to another process */
     struct pool_dedicated dedicated; /* for replication */
     struct buf startup;              /* what it is opened with */
 };

@@ -1,6 +1,7 @@
 /*
  * session: the worker's side of things that concern many clients, and the answers to what pool reports.
  */
+#include "weir/session/peer.h"
 #include "weir/session/session.h"
 
 #include <stdio.h>
@@ -36,6 +37,7 @@ struct session_worker *session_worker_new(struct session_shared *shared, struct 
     list_init(&session->dead_clients);
     list_init(&session->dead_leases);
     list_init(&session->spare_leases);
+    list_init(&session->forwards);
     if (shared->cache != NULL)
         session->cache = cache_worker_new(shared->cache, worker);
     if (session->memo == NULL || session->outbox == NULL ||
@@ -65,6 +67,7 @@ static void close_servers(struct session_worker *session)
 void session_worker_end(struct session_worker *session)
 {
     session_enter(session);
+    peer_end(session);
     session_kill(session, NULL, "server shutting down");
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
         struct pool_part *part = pool->parts[worker_index(session->worker)];

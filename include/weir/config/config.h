@@ -59,6 +59,16 @@ struct config_database {
     const char *origin; /* "file:line" */
 };
 
+enum { CONFIG_PEER_MAX = 16383 };
+
+/* Another process to whom a client's cancel request may have to be passed on. */
+struct config_peer {
+    int id;
+    const char *host;
+    int port;
+    int pool_size; /* CONFIG_INHERIT: default_pool_size */
+};
+
 struct config_user {
     const char *name;
     int pool_size;
@@ -118,6 +128,12 @@ size_t config_database_count(const struct config *config);
 const struct config_database *config_database_at(const struct config *config, size_t index);
 size_t config_user_count(const struct config *config);
 const struct config_user *config_user_at(const struct config *config, size_t index);
+
+/* NULL when there is no such entry in [peers]. */
+const struct config_peer *config_peer_find(const struct config *config, int id);
+size_t config_peer_count(const struct config *config);
+const struct config_peer *config_peer_at(const struct config *config, size_t index);
+int config_peer_pool_size(const struct config *config, const struct config_peer *peer);
 
 /* The database name to ask PostgreSQL for when a client asked for `requested`. */
 const char *config_dbname(const struct config_database *database, const char *requested);

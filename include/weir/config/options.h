@@ -30,7 +30,7 @@ enum option_status {
     OPTION_LATER,     /* refused unless at its default, or at one of `accepts` */
 };
 
-enum option_scope { OPTION_GLOBAL, OPTION_DATABASE, OPTION_USER };
+enum option_scope { OPTION_GLOBAL, OPTION_DATABASE, OPTION_USER, OPTION_PEER };
 
 struct option_name {
     const char *name; /* NULL ends the list */
@@ -52,7 +52,8 @@ struct option {
         *accepts;      /* OPTION_LATER: comma list of values that are accepted beside the default; or NULL */
     const char *group; /* heading under which the sample file lists it */
     const char *help;
-    size_t offset; /* in the struct of its scope: config_settings, config_database, config_user */
+    size_t
+        offset; /* in the struct of its scope: config_settings, config_database, config_user, config_peer */
 };
 
 /* The rows of one scope. */

@@ -49,6 +49,7 @@ struct session_shared {
     struct session_worker **workers;
     int worker_count;
     uint8_t mock_key[SCRAM_KEY_LEN]; /* random: unknown users cannot be told from known ones */
+    struct peer_table *peers;        /* where cancel requests are passed on to */
     struct budget clients;           /* logged in or logging in, the console's not counted */
     _Atomic bool is_draining; /* SHUTDOWN WAIT_FOR_SERVERS: new clients are refused, others let go as soon as
                                  they hold no server */
@@ -90,6 +91,7 @@ struct session_worker {
     struct outbox *outbox;      /* the write being gathered */
     struct list dead_clients;   /* ended, not yet freed: somebody up the stack may still look at them */
     struct list dead_leases;
+    struct list forwards;     /* cancel requests on their way to peers, and those that wait for their turn */
     struct list spare_leases; /* for the next ones: a lease begins and ends with every transaction */
     int depth;                /* callbacks on the stack */
     struct recent_statement recents[RECENT_STATEMENTS];

@@ -15,12 +15,15 @@ def pairs(values):
     return " ".join(f"{key}={quoted(value)}" for key, value in values.items())
 
 
-def render(databases, options, users=None):
+def render(databases, options, users=None, peers=None):
     lines = ["[databases]"]
     lines += [f"{name} = {pairs(values)}" for name, values in databases.items()]
     if users:
         lines.append("[users]")
         lines += [f"{name} = {pairs(values)}" for name, values in users.items()]
+    if peers:
+        lines.append("[peers]")
+        lines += [f"{name} = {pairs(values)}" for name, values in peers.items()]
     lines.append("[pgbouncer]")
     lines += [f"{key} = {value}" for key, value in options.items()]
     return "\n".join(lines) + "\n"

@@ -54,6 +54,7 @@ class Pooler:
         if "http" in capabilities(binary) and "http_port" not in self.options:
             self.http_port = self.options["http_port"] = system.free_port()
         self.users = users or {}
+        self.peers = {}
         self.passwords = {"admin": "admin-secret", "stats": "stats-secret", "postgres": "",
                           **{name: password for name, (password, _) in ROLES.items()}, **(passwords or {})}
         self.environment = {**os.environ, **(environment or {})}
@@ -69,7 +70,7 @@ class Pooler:
         self.options = {key: value for key, value in self.options.items() if value is not None}
         databases = {name: self.knows(values) for name, values in self.databases.items()}
         users = {name: self.knows(values) for name, values in self.users.items()}
-        self.ini.write_text(render(databases, self.knows(self.options), users))
+        self.ini.write_text(render(databases, self.knows(self.options), users, self.peers))
         self.userlist.write_text(render_userlist(self.passwords))
         for path in (self.ini, self.userlist):
             system.give_to_account(path)

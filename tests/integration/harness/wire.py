@@ -161,12 +161,14 @@ class Answer(list):
 
 class Wire:
     def __init__(self, port, host="127.0.0.1", limit=15, receive_buffer=None):
-        self.socket = socket.socket()
+        is_unix = host.startswith("/")  # a directory, as for libpq
+        self.socket = socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(seconds(limit))
-        self.socket.connect((host, port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.connect(f"{host}/.s.PGSQL.{port}" if is_unix else (host, port))
+        if not is_unix:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pending = bytearray()
         self.parameters = {}
         self.key = None

@@ -102,7 +102,7 @@ static void reports_everything_that_is_wrong(void **state)
                      "pgbouncer = host=h\n"
                      "b = port\n"
                      "[peers]\n"
-                     "1 = host=h\n"
+                     "0 = host=h\n"
                      "[stuff]\n"
                      "x = y\n",
                      NULL, &problems, &error));
@@ -114,8 +114,8 @@ static void reports_everything_that_is_wrong(void **state)
         "w.ini:7: unknown key pasword (value \"...\") in [databases]; did you mean password?\n"
         "w.ini:8: the name pgbouncer is reserved for the console\n"
         "w.ini:9: b: expected '=' after \"port\"\n"
-        "w.ini:11: [peers] is not built yet; leave it out\n"
-        "w.ini:13: unknown section [stuff]; known: [weir] (or [pgbouncer]), [databases], [users]\n";
+        "w.ini:11: [peers] are named by their peer_id, 1 to 16383, not \"0\"\n"
+        "w.ini:13: unknown section [stuff]; known: [weir] (or [pgbouncer]), [databases], [users], [peers]\n";
     assert_string_equal(buf_text(&problems), expected);
     assert_string_equal(error.message, "w.ini:1: stray stands before any [section] (and 8 more)");
     assert_string_equal(error.sqlstate, "F0000");

@@ -62,7 +62,7 @@ static void every_key_is_in_the_sample(void **state)
         if (found == NULL || strstr(found + 1, buf_text(&want)) != NULL)
             fail_msg("weir.ini must have once:%s", buf_text(&want));
     }
-    for (int scope = OPTION_DATABASE; scope <= OPTION_USER; scope++) {
+    for (int scope = OPTION_DATABASE; scope <= OPTION_PEER; scope++) {
         rows = option_table((enum option_scope)scope, &count);
         for (size_t i = 0; i < count; i++) {
             char line[300];
