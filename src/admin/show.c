@@ -213,7 +213,7 @@ static void write_database(struct show *show, const char *name, const struct con
     show_end(show);
 }
 
-static void write_console_database(struct show *show)
+static void write_console_database(struct show *show, const struct show_database *state)
 {
     show_begin(show, 17);
     show_text(show, "pgbouncer");
@@ -225,9 +225,10 @@ static void write_console_database(struct show *show)
         show_int(show, i == 0 ? 2 : 0);
     show_text(show, "statement");
     show_text(show, NULL);
-    for (int i = 0; i < 3; i++)
-        show_int(show, 0);
-    show_int(show, snapshot_get_lists(show->snapshot)->console_clients);
+    show_int(show, 0);
+    show_int(show, 0);
+    show_int(show, config_settings(show->config)->max_db_client_connections);
+    show_int(show, state != NULL ? state->current_client_connections : 0);
     show_int(show, 0);
     show_int(show, 0);
     show_end(show);
@@ -243,14 +244,15 @@ static void show_databases(struct show *show)
         if (!db->is_fallback)
             write_database(show, db->name, db, find_row(sorted, count, db->name));
     }
+    const struct show_database *console = find_row(sorted, count, "pgbouncer");
     free(sorted);
     /* Those made from the fallback are known at run time only. */
     for (size_t i = 0; i < count; i++) {
         const struct config_database *db = config_database_find(show->config, rows[i].name);
-        if (db != NULL && db->is_fallback)
+        if (db != NULL && db->is_fallback && &rows[i] != console)
             write_database(show, rows[i].name, db, &rows[i]);
     }
-    write_console_database(show);
+    write_console_database(show, console);
 }
 
 static const struct encode_column users_columns[] = {

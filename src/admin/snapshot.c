@@ -364,6 +364,7 @@ static void add_lists(struct show_lists *a, const struct show_lists *b)
     a->dns_queries += b->dns_queries;
     a->dns_pending += b->dns_pending;
     a->console_clients += b->console_clients;
+    a->console_commands += b->console_commands;
 }
 
 void snapshot_merge(struct admin_snapshot *into, struct admin_snapshot *from)

@@ -199,6 +199,7 @@ static void add_lists(struct admin_snapshot *snapshot, const struct session_work
     struct show_lists *lists = snapshot_lists(snapshot);
     if (lists == NULL)
         return;
+    lists->console_commands += atomic_load_explicit(&session->counters.query_count, memory_order_relaxed);
     list_for_each(&session->clients, node)
     {
         const struct client *client = list_entry(node, struct client, node);

@@ -170,6 +170,12 @@ static bool start_workers(struct app *app)
     return true;
 }
 
+static void visit_begin(struct session_worker *session, void *arg)
+{
+    (void)arg;
+    session_keep_minimums(session);
+}
+
 static bool build(struct app *app, struct error *error)
 {
     const struct config_settings *settings = config_settings(app->config);
@@ -198,6 +204,7 @@ static bool build(struct app *app, struct error *error)
         return false;
     if (!watch_signals(app) || !start_workers(app))
         return error_set(error, "cannot start threads");
+    app_round(app, visit_begin, NULL, NULL);
     app_start_listeners(app);
     if (app->options.is_daemon)
         process_daemon_serves(app->ready_fd);

@@ -77,6 +77,8 @@ bool process_open_log(const struct app_options *options, const struct config *co
 bool app_open_listeners(struct app *app, struct error *error);
 void app_start_listeners(struct app *app);
 void app_pause_listeners(struct app *app);
+/* Nobody can connect any more; clients that are there stay. */
+void app_end_listening(struct app *app);
 void app_close_listeners(struct app *app);
 
 /* reload.c */

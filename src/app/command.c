@@ -46,8 +46,9 @@ static void check(struct mail *mail)
         wait->done(wait->done_arg, NULL);
         free(wait);
     }
-    if (app->stop != APP_RUNNING && app->stop != APP_STOPPED && budget_used(&app->shared.clients) == 0) {
-        log_info("all clients have left");
+    if ((app->stop == APP_WAIT_CLIENTS && budget_used(&app->shared.clients) == 0) ||
+        (app->stop == APP_WAIT_SERVERS && is_at_rest(app, &(struct app_wait){.verb = ADMIN_PAUSE}))) {
+        log_info(app->stop == APP_WAIT_CLIENTS ? "all clients have left" : "all servers have been released");
         app->stop = APP_STOPPED;
         loop_stop(worker_loop(app->control));
     }
@@ -99,7 +100,7 @@ void app_shutdown(struct app *app, enum app_stop how)
                                      : "shutting down: waiting for clients to leave");
     app->stop = how;
     atomic_store(&app->shared.is_shutting_down, true);
-    app_pause_listeners(app);
+    app_end_listening(app);
     if (how == APP_WAIT_SERVERS) {
         atomic_store(&app->shared.is_draining, true);
         app_round(app, visit_drain, drained, app);
@@ -208,6 +209,8 @@ static bool flip(struct app *app, enum admin_verb verb, struct registry_database
             atomic_store(&database->is_paused, on);
             return true;
         }
+        if (app->stop != APP_RUNNING)
+            return error_set_state(error, "08P01", "pooler is shutting down");
         if (verb == ADMIN_PAUSE && (app->is_paused || app->is_suspended))
             return error_set_state(error, "55000", "already suspended/paused");
         if (!on && !app->is_paused && !app->is_suspended)

@@ -167,6 +167,20 @@ void app_pause_listeners(struct app *app)
         visit_pause(NULL, app);
 }
 
+static void visit_end(struct session_worker *session, void *arg)
+{
+    (void)session;
+    app_close_listeners(arg);
+}
+
+void app_end_listening(struct app *app)
+{
+    if (app->worker_count == 1)
+        app_round(app, visit_end, NULL, app);
+    else
+        app_close_listeners(app);
+}
+
 void app_close_listeners(struct app *app)
 {
     for (size_t i = 0; i < app->listener_count; i++)

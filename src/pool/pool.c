@@ -94,6 +94,7 @@ COLD static void resolve_settings(struct pool_part *part)
         .max_user_connections = config_max_user_connections(config, user),
         .reserve_timeout_us = s->reserve_pool_timeout_us,
         .query_wait_timeout_us = config_query_wait_timeout_us(config, database, user),
+        .query_timeout_us = config_query_timeout_us(config, user),
         .server_lifetime_us = config_server_lifetime_us(config, database),
         .server_idle_timeout_us = s->server_idle_timeout_us,
         .server_connect_timeout_us = s->server_connect_timeout_us,
@@ -207,8 +208,22 @@ COLD static void fail_waiter(struct pool_part *part, struct pool_waiter *waiter,
 COLD static void wait_timeout(struct timer *timer)
 {
     struct pool_waiter *waiter = list_entry(timer, struct pool_waiter, timer);
+    const struct pool_settings *s = &waiter->part->settings;
     counter_bump(&waiter->part->counters.wait_timeouts);
-    fail_waiter(waiter->part, waiter, "08P01", "query_wait_timeout");
+    bool is_query = s->query_timeout_us > 0 &&
+                    (s->query_wait_timeout_us == 0 || s->query_timeout_us < s->query_wait_timeout_us);
+    fail_waiter(waiter->part, waiter, "08P01", is_query ? "query_timeout" : "query_wait_timeout");
+}
+
+/* Nobody waits for longer than a query may wait, or take. */
+static void limit_wait(struct pool_waiter *waiter)
+{
+    struct pool_part *part = waiter->part;
+    uint64_t limit = part->settings.query_wait_timeout_us, whole = part->settings.query_timeout_us;
+    if (whole > 0 && (limit == 0 || whole < limit))
+        limit = whole;
+    if (limit > 0)
+        timer_start(worker_loop(part->worker), &waiter->timer, limit, wait_timeout);
 }
 
 /* ---- opening connections
@@ -342,7 +357,9 @@ static void open_servers(struct pool_part *part)
     uint64_t now = clock_event_us(), retry_at;
     size_t waiting = part->waiters.count + (part->newcomers.count > 0 ? 1 : 0);
     size_t missing = 0;
-    if (part->settings.min_size > 0 && !list_is_empty(&part->clients)) {
+    /* With a forced user it is known who they are for, even while there is no client. */
+    bool is_kept = !list_is_empty(&part->clients) || part->database->user[0] != '\0';
+    if (part->settings.min_size > 0 && is_kept) {
         int used = budget_used(&part->pool->budget);
         missing = used < part->settings.min_size ? (size_t)(part->settings.min_size - used) : 0;
     }
@@ -415,7 +432,7 @@ void pool_server_failed(struct pool_part *part, int host, const char *reason, co
     struct host_state *hosts = host_states(part);
     if (hosts != NULL && (size_t)host < shared->host_count) {
         hosts[host].failures++;
-        uint64_t seed = registry_next_id(part->pool->registry);
+        uint64_t seed = clock_now_us();
         hosts[host].retry_at_us = clock_now_us() + backoff_us(part, hosts[host].failures, seed);
     }
     buf_clear(&shared->last_failure);
@@ -434,12 +451,11 @@ void pool_server_failed(struct pool_part *part, int host, const char *reason, co
 /* ---- handing out
  * -------------------------------------------------------------------------------------------------- */
 
-static void grant(struct pool_part *part, struct server *server, void *owner)
+static void grant(struct server *server, void *owner)
 {
     server_set_state(server, SERVER_LEASED);
     server->owner = owner;
     server->request_time_us = clock_event_us();
-    counter_bump(&part->counters.server_assignment_count);
 }
 
 /* An idle server that may be handed out now; closes or tests those that may not. */
@@ -504,7 +520,7 @@ void pool_serve(struct pool_part *part)
             break;
         struct pool_waiter *waiter = list_entry(list_first(&part->waiters), struct pool_waiter, node);
         pool_stop_waiting(waiter);
-        grant(part, server, waiter);
+        grant(server, waiter);
         events_of(part)->granted(waiter, server);
     }
     open_servers(part);
@@ -517,7 +533,7 @@ struct server *pool_lease(struct pool_part *part, struct pool_waiter *waiter, vo
     if (!is_paused && list_is_empty(&part->waiters)) {
         struct server *server = take_idle(part, preferred_profile);
         if (server != NULL) {
-            grant(part, server, owner);
+            grant(server, owner);
             return server;
         }
     }
@@ -525,9 +541,7 @@ struct server *pool_lease(struct pool_part *part, struct pool_waiter *waiter, vo
     waiter->since_us = clock_event_us();
     list_push_back(&part->waiters, &waiter->node);
     publish_oldest(part);
-    if (part->settings.query_wait_timeout_us > 0)
-        timer_start(worker_loop(part->worker), &waiter->timer, part->settings.query_wait_timeout_us,
-                    wait_timeout);
+    limit_wait(waiter);
     if (!is_paused)
         open_servers(part);
     return NULL;
@@ -543,6 +557,7 @@ bool pool_wait_for_welcome(struct pool_part *part, struct pool_waiter *waiter)
     waiter->part = part;
     waiter->since_us = 0;
     list_push_back(&part->newcomers, &waiter->node);
+    limit_wait(waiter);
     open_servers(part);
     return false;
 }
@@ -566,6 +581,10 @@ void pool_release(struct server *server, const char *reset)
     if (is_paused && !server->close_needed) {
         server->close_needed = true;
         server->close_reason = "database paused";
+    }
+    if (part->settings.server_lifetime_us == 0 && server->is_used && !server->close_needed) {
+        server->close_needed = true; /* each is for one use */
+        server->close_reason = "server lifetime over";
     }
     if (server->close_needed) {
         server_close(server, server->close_reason);

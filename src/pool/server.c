@@ -173,7 +173,13 @@ COLD static void fail(struct server *server, const char *reason, const char *sql
     char text[300];
     snprintf(text, sizeof(text), "%s", reason);
     counter_bump(&part->counters.server_login_failures);
-    log_server(server, LOG_LEVEL_WARNING, "server login failed: %s", text);
+    struct error_view view;
+    bool is_own = response.len > 0 && decode_error(slice_from(buf_slice(&copy), FRAME_HEADER_BYTES), &view);
+    if (is_own)
+        log_server(server, LOG_LEVEL_WARNING, "server login failed: %.*s %s", (int)view.severity.len,
+                   (const char *)view.severity.data, text);
+    log_server(server, LOG_LEVEL_LOG, "closing because: %s (age=%llus)", is_own ? "login failed" : text,
+               (unsigned long long)((clock_now_us() - server->connect_time_us) / US_PER_SECOND));
     destroy(server);
     pool_server_failed(part, host, text, sqlstate, buf_slice(&copy));
     buf_free(&copy);

@@ -146,12 +146,18 @@ void client_note_parameter(struct client *client, struct slice name, struct slic
  * ----------------------------------------------------------------------------------------------------------
  */
 
+struct registry_database *client_database(const struct client *client)
+{
+    return client->part != NULL ? client->part->pool->database
+                                : registry_console(client->session->shared->registry);
+}
+
 static void give_back_counts(struct client *client)
 {
     if (client->is_counted)
         budget_give(&client->session->shared->clients);
     if (client->is_user_counted) {
-        budget_give(&client->part->pool->database->clients);
+        budget_give(&client_database(client)->clients);
         budget_give(&client->user->clients);
     }
     client->is_counted = client->is_user_counted = false;
@@ -332,7 +338,7 @@ struct client *client_new(struct session_worker *session, int fd, const struct a
         return NULL;
     const struct config_settings *settings = config_settings(session->config);
     client->session = session;
-    client->id = atomic_fetch_add(&session->shared->next_client_id, 1) + 1;
+    client->id = registry_next_id(session->shared->registry);
     client->connect_time_us = client->request_time_us = clock_now_us();
     client->is_readable = true;
     keep_addresses(client, peer, local);

@@ -110,8 +110,11 @@ struct lease *lease_begin(struct client *client, struct server *server, enum lea
     lease->wait_us = wait_us;
     lease->granted_us = server->request_time_us;
     server->owner = lease;
-    if (purpose == LEASE_WORK)
+    if (purpose == LEASE_WORK) { /* not for Weir's own question at a login */
+        counter_bump(&server->part->counters.server_assignment_count);
+        server->is_used = true;
         sequence_leased(client, server);
+    }
     forget_old_plans(lease);
     return lease;
 }

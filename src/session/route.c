@@ -36,6 +36,10 @@ struct lease *route_lease(struct client *client, bool must_be_alone)
     struct lease *lease = client->lease;
     if (lease == NULL) {
         client->request_time_us = clock_event_us();
+        if (atomic_load_explicit(&client->session->shared->is_draining, memory_order_relaxed)) {
+            client_fail(client, "57P01", "server shutting down");
+            return NULL;
+        }
         struct server *server =
             pool_lease(client->part, &client->waiter, NULL, transaction_current(&client->tx));
         if (server == NULL) {

@@ -18,7 +18,10 @@
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
-enum { MEMO_BYTES = 4 * 1024 * 1024 };
+enum {
+    MEMO_BYTES = 4 * 1024 * 1024,
+    DRAIN_GRACE_US = 333 * 1000, /* for those who wait already: a server may come back in time */
+};
 
 struct session_worker *session_worker_new(struct session_shared *shared, struct worker *worker,
                                           struct config *config, struct userlist *users)
@@ -65,6 +68,7 @@ static void close_servers(struct session_worker *session)
 void session_worker_end(struct session_worker *session)
 {
     session_enter(session);
+    timer_stop(&session->drain_timer);
     session_kill(session, NULL, "server shutting down");
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
         struct pool_part *part = pool->parts[worker_index(session->worker)];
@@ -209,6 +213,8 @@ COLD static void failed(struct pool_waiter *waiter, struct slice response, const
     session_enter(session);
     client_write(client, response);
     counter_bump(&client->part->counters.client_errors);
+    if (config_settings(session->config)->log_pooler_errors)
+        client_log(client, LOG_LEVEL_WARNING, "pooler error: %s", reason);
     client_close(client, reason);
     session_leave(session);
 }
@@ -348,10 +354,10 @@ static bool is_called(const struct client *client, const void *context)
            (name->pointer != 0 && (uintptr_t)client == name->pointer);
 }
 
-static bool is_without_server(const struct client *client, const void *context)
+static bool is_waiting(const struct client *client, const void *context)
 {
     (void)context;
-    return client->lease == NULL && client->state != CLIENT_CONSOLE;
+    return client->lease == NULL && (client->state == CLIENT_WAITING || client->state < CLIENT_IDLE);
 }
 
 static bool is_without_database(const struct client *client, const void *config)
@@ -371,9 +377,15 @@ size_t session_kill(struct session_worker *session, const struct registry_databa
     return end_clients(session, database != NULL ? is_of_database : is_anyone, database, "57P01", reason);
 }
 
+COLD static void drain_due(struct timer *timer)
+{
+    end_clients(list_entry(timer, struct session_worker, drain_timer), is_waiting, NULL, "57P01",
+                "server shutting down");
+}
+
 void session_drain(struct session_worker *session)
 {
-    end_clients(session, is_without_server, NULL, "57P01", "server shutting down");
+    timer_start(worker_loop(session->worker), &session->drain_timer, DRAIN_GRACE_US, drain_due);
 }
 
 typedef void (*part_fn)(struct pool_part *part);
@@ -415,6 +427,37 @@ void session_reconnect(struct session_worker *session, const struct registry_dat
     for_parts(session, database, reconnect_part);
 }
 
+/* Each database belongs to one worker here; its clients may come to any. */
+void session_keep_minimums(struct session_worker *session)
+{
+    const struct config *config = session->config;
+    session_enter(session);
+    for (size_t i = 0; i < config_database_count(config); i++) {
+        const struct config_database *database = config_database_at(config, i);
+        if (database->is_fallback || database->user[0] == '\0' ||
+            config_min_pool_size(config, database) <= 0 ||
+            i % (size_t)session->shared->worker_count != (size_t)worker_index(session->worker))
+            continue;
+        struct pool *pool = registry_pool(session->shared->registry, database->name, database->user);
+        struct pool_part *part = pool != NULL ? pool_part(pool, session->worker, session->config) : NULL;
+        if (part == NULL)
+            continue;
+        session_share_credential(session, pool);
+        if (part->context == NULL)
+            cached_part_configure(part);
+        pool_serve(part);
+    }
+    session_leave(session);
+}
+
+void session_share_credential(struct session_worker *session, struct pool *pool)
+{
+    struct credential *known =
+        session->users != NULL ? userlist_find(session->users, slice_str(pool->user->name)) : NULL;
+    if (known != NULL)
+        pool_set_credential(pool, known);
+}
+
 void session_configure(struct session_worker *session, struct config *config, struct userlist *users)
 {
     session_enter(session);
@@ -436,6 +479,7 @@ void session_configure(struct session_worker *session, struct config *config, st
         if (client->part != NULL && client->state >= CLIENT_IDLE && client->state != CLIENT_CONSOLE)
             client_configure(client);
     }
+    session_keep_minimums(session);
     config_unref(old);
     userlist_unref(old_users);
     session_leave(session);

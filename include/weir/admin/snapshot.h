@@ -136,6 +136,7 @@ struct show_lists {
     int free_clients, used_clients, login_clients, free_servers, used_servers;
     int dns_names, dns_zones, dns_queries, dns_pending;
     int console_clients; /* of used_clients, those on the console */
+    uint64_t console_commands;
 };
 
 /* The answer stores; filled once, by the control thread. */

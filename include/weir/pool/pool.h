@@ -30,7 +30,7 @@ enum { POOL_SERVER_STATES = 5 };
 struct pool_settings {
     int size, min_size, reserve_size;
     int max_db_connections, max_user_connections;
-    uint64_t reserve_timeout_us, query_wait_timeout_us;
+    uint64_t reserve_timeout_us, query_wait_timeout_us, query_timeout_us;
     uint64_t server_lifetime_us, server_idle_timeout_us;
     uint64_t server_connect_timeout_us, server_login_retry_us, server_check_delay_us;
     const char *reset_query, *check_query; /* "" for none */

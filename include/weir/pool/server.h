@@ -52,6 +52,7 @@ struct server {
     struct list cancels; /* cancel requests on their way (pool/cancel); not released while there are any */
     bool close_needed;   /* not to be handed out again */
     const char *close_reason;
+    bool is_used;          /* a client has had it */
     bool is_closing;       /* counted in the database's `closing` */
     char version[24];      /* server_version */
     uint32_t schema_epoch; /* of the plans it holds; see session_shared */

@@ -127,6 +127,9 @@ struct parse_view;
 struct statement *route_intern(struct client *client, const struct parse_view *view);
 void route_set_unnamed(struct client *client, struct statement *statement);
 
+/* The database it is connected to; the console's where it has no pool. */
+struct registry_database *client_database(const struct client *client);
+
 /* Takes what matters out of the configuration; at login and after a reload. */
 COLD void client_configure(struct client *client);
 
