@@ -85,7 +85,7 @@ static void add_pool(struct admin_snapshot *snapshot, const struct gather *gathe
     }
 }
 
-static const char *client_address(const struct client *client, char text[INET6_ADDRSTRLEN])
+static const char *client_host(const struct client *client, char text[INET6_ADDRSTRLEN])
 {
     if (client->peer_family == AF_UNIX ||
         inet_ntop(client->peer_family, client->peer_ip, text, INET6_ADDRSTRLEN) == NULL)
@@ -115,7 +115,7 @@ static void add_client(struct admin_snapshot *snapshot, const struct gather *gat
         snapshot_text(snapshot, client->part != NULL ? client->part->pool->database->name : "pgbouncer");
     row->replication = "none";
     row->state = socket_state(client);
-    row->addr = snapshot_text(snapshot, client_address(client, text));
+    row->addr = snapshot_text(snapshot, client_host(client, text));
     row->port = client->peer_family == AF_UNIX ? client->local_port : client->peer_port;
     row->local_addr = snapshot_text(snapshot, local_text);
     row->local_port = client->local_port;
@@ -142,7 +142,7 @@ static void add_pins(struct admin_snapshot *snapshot, const struct gather *gathe
         char text[INET6_ADDRSTRLEN];
         row->database = snapshot_text(snapshot, client->part->pool->database->name);
         row->user = snapshot_text(snapshot, client->user->name);
-        row->addr = snapshot_text(snapshot, client_address(client, text));
+        row->addr = snapshot_text(snapshot, client_host(client, text));
         row->client_id = client->id;
         row->reason = pin_name((enum pin_reason)reason);
         uint64_t since = client->lease != NULL ? client->lease->server->request_time_us : gather->now_us;

@@ -273,8 +273,11 @@ void app_free(struct app *app)
         if (app->signals[i] != NULL)
             event_free(app->signals[i]);
     struct list_node *node;
-    while ((node = list_pop_front(&app->waits)) != NULL)
-        free(list_entry(node, struct app_wait, node));
+    while ((node = list_pop_front(&app->waits)) != NULL) {
+        struct app_wait *wait = list_entry(node, struct app_wait, node);
+        timer_stop(&wait->timer);
+        free(wait);
+    }
     registry_free(app->shared.registry);
     worker_free(app->control);
     if (app->shared.cache != NULL)

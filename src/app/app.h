@@ -19,6 +19,8 @@ struct event;
 /* PAUSE and WAIT_CLOSE, which end when workers have come to rest. */
 struct app_wait {
     struct list_node node;
+    struct timer timer; /* suspend_timeout */
+    struct app *app;
     enum admin_verb verb;
     struct registry_database *database; /* NULL: all */
     admin_done_fn *done;

@@ -33,6 +33,21 @@ static bool is_at_rest(struct app *app, const struct app_wait *wait)
     return true;
 }
 
+static void end_wait(struct app_wait *wait)
+{
+    timer_stop(&wait->timer);
+    list_remove(&wait->app->waits, &wait->node);
+    wait->done(wait->done_arg, NULL);
+    free(wait);
+}
+
+/* What is in use still, stays so: nothing new begins all the same. */
+static void suspend_timeout(struct timer *timer)
+{
+    log_warning("SUSPEND: server connections are in use after suspend_timeout");
+    end_wait(list_entry(timer, struct app_wait, timer));
+}
+
 static void check(struct mail *mail)
 {
     struct app *app = (struct app *)(void *)((char *)mail - offsetof(struct app, check_mail));
@@ -42,9 +57,7 @@ static void check(struct mail *mail)
         struct app_wait *wait = list_entry(node, struct app_wait, node);
         if (!is_at_rest(app, wait))
             continue;
-        list_remove(&app->waits, node);
-        wait->done(wait->done_arg, NULL);
-        free(wait);
+        end_wait(wait);
     }
     if ((app->stop == APP_WAIT_CLIENTS && budget_used(&app->shared.clients) == 0) ||
         (app->stop == APP_WAIT_SERVERS && is_at_rest(app, &(struct app_wait){.verb = ADMIN_PAUSE}))) {
@@ -150,11 +163,15 @@ static void wait_for_rest(struct app *app, struct task *task)
         task->done(task->done_arg, &error);
         return;
     }
-    *wait = (struct app_wait){.verb = task->command.verb,
+    *wait = (struct app_wait){.app = app,
+                              .verb = task->command.verb,
                               .database = task->database,
                               .done = task->done,
                               .done_arg = task->done_arg};
     list_push_back(&app->waits, &wait->node);
+    uint64_t limit_us = config_settings(app->config)->suspend_timeout_us;
+    if (wait->verb == ADMIN_SUSPEND && limit_us > 0)
+        timer_start(worker_loop(app->control), &wait->timer, limit_us, suspend_timeout);
     app_watch(app);
 }
 

@@ -171,7 +171,7 @@ const struct option option_global_rows[] = {
     {BOOL(pool_adaptive, "0", RELOAD, LATER, "Let Weir find the best pool size below the limit.")},
     {BOOL(server_round_robin, "0", RELOAD, WORKS,
           "Use idle servers in turn, rather than the one used last.")},
-    {BOOL(server_fast_close, "0", RELOAD, LATER,
+    {BOOL(server_fast_close, "0", RELOAD, WORKS,
           "When a server has to close, do so at the end of the transaction even in session mode.")},
     {TEXT(server_reset_query, "DISCARD ALL", RELOAD, WORKS,
           "Sent to a server between two clients in session mode; empty: nothing.")},
@@ -179,12 +179,12 @@ const struct option option_global_rows[] = {
     {TEXT(server_check_query, "<empty>", RELOAD, WORKS,
           "Tests an idle server before use; <empty> is a query without text, an empty value tests nothing.")},
     {SECONDS(server_check_delay, "30", RELOAD, WORKS, "A server idle for less is handed out untested.")},
-    {ENUM(pin, "allow", RELOAD, LATER, pin_names,
+    {ENUM(pin, "allow", RELOAD, WORKS, pin_names,
           "Whether a session may keep its server in transaction mode for what cannot be moved (temporary "
           "tables, session locks).")},
     {ENUM(defer_begin, "auto", RELOAD, WORKS, defer_begin_names,
           "Hold BEGIN back until a statement needs a server; auto: where the cache is on.")},
-    {TEXT(harmless_functions, "", RELOAD, LATER,
+    {TEXT(harmless_functions, "", RELOAD, WORKS,
           "Functions that change neither settings nor anything else of a session, comma separated; "
           "schema.name or name.")},
 #undef GROUP
@@ -207,12 +207,14 @@ const struct option option_global_rows[] = {
     {SECONDS(server_connect_timeout, "15", RELOAD, WORKS, "Longest time to connect and log in to a server.")},
     {SECONDS(server_login_retry, "15", RELOAD, WORKS,
              "Pause after a failed login to a server before the next attempt.")},
-    {SECONDS(suspend_timeout, "10", RELOAD, LATER, "Longest wait for buffers to empty during SUSPEND.")},
+    {SECONDS(
+        suspend_timeout, "10", RELOAD, WORKS,
+        "Longest wait of SUSPEND for servers in use; they stay in use after it, while nothing new begins.")},
     {SECONDS(autodb_idle_timeout, "3600", RELOAD, LATER,
              "Databases made from the * entry are forgotten after this time without use.")},
     {SECONDS(pool_idle_timeout, "0", RELOAD, LATER,
              "Pools without any connection are forgotten after this time.")},
-    {INT(query_wait_notify, "5", RELOAD, LATER, 0, 86400,
+    {INT(query_wait_notify, "5", RELOAD, WORKS, 0, 86400,
          "Seconds of waiting after which the client gets a notice; 0: none.")},
     {SECONDS(dns_max_ttl, "15", RELOAD, NO_EFFECT,
              "How long PgBouncer remembers an address; Weir asks the system's resolver for every new "
@@ -228,14 +230,14 @@ const struct option option_global_rows[] = {
     {INT(max_packet_size, "2147483647", RELOAD, WORKS, 1024, INT_MAX, "Largest message accepted, in bytes.")},
     {INT(pkt_buf, "4096", RESTART, NO_EFFECT, 0, INT_MAX, "Size of buffers in PgBouncer.")},
     {INT(sbuf_loopcnt, "5", RELOAD, NO_EFFECT, 0, INT_MAX, "Rounds of reading in PgBouncer.")},
-    {BOOL(disable_pqexec, "0", RESTART, LATER, "Refuse the simple query protocol.")},
-    {BOOL(application_name_add_host, "0", RELOAD, LATER,
+    {BOOL(disable_pqexec, "0", RESTART, WORKS, "Refuse the simple query protocol.")},
+    {BOOL(application_name_add_host, "0", RELOAD, WORKS,
           "Append the client's address to application_name at login.")},
     {TEXT(ignore_startup_parameters, "", RELOAD, WORKS,
           "Startup parameters that are dropped instead of honoured, comma separated.")},
     {TEXT(track_extra_parameters, "IntervalStyle", RESTART, NO_EFFECT,
           "Further parameters to keep per client; Weir keeps all of them anyway.")},
-    {TEXT(login_notify_message, "", RELOAD, LATER, "Text sent as a notice to every client that logs in.")},
+    {TEXT(login_notify_message, "", RELOAD, WORKS, "Text sent as a notice to every client that logs in.")},
     {INT(peer_id, "0", RELOAD, LATER, 0, 16383, "Number of this process among its peers.")},
 #undef GROUP
 

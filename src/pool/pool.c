@@ -617,6 +617,31 @@ void pool_server_ready(struct server *server)
     place(server);
 }
 
+/* Told by number, since one that ends may take others along. */
+COLD static void close_leased(struct pool_part *part)
+{
+    struct list *leased = &part->servers[SERVER_LEASED];
+    size_t count = 0;
+    uint64_t *ids = calloc(leased->count + 1, sizeof(*ids));
+    if (ids == NULL)
+        return;
+    list_for_each(leased, node)
+    {
+        ids[count++] = list_entry(node, struct server, node)->id;
+    }
+    for (size_t i = 0; i < count; i++) {
+        list_for_each(leased, node)
+        {
+            struct server *server = list_entry(node, struct server, node);
+            if (server->id != ids[i])
+                continue;
+            events_of(part)->on_close_wanted(server->owner, server);
+            break;
+        }
+    }
+    free(ids);
+}
+
 void pool_close_servers(struct pool_part *part, const char *reason)
 {
     for (size_t state = 0; state < SERVER_STATES; state++) {
@@ -632,4 +657,6 @@ void pool_close_servers(struct pool_part *part, const char *reason)
     }
     while (!list_is_empty(&part->servers[SERVER_IDLE]))
         server_close(list_entry(list_first(&part->servers[SERVER_IDLE]), struct server, node), reason);
+    if (part->settings.fast_close)
+        close_leased(part);
 }

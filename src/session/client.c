@@ -33,6 +33,20 @@ static const uint8_t legal[CLIENT_STATES] = {
     [CLIENT_CONSOLE] = 0,
 };
 
+void client_notice(struct client *client, const char *message)
+{
+    struct buf out = BUF_INIT;
+    encode_notice(&out, "NOTICE", "00000", message);
+    client_write_buf(client, &out);
+    buf_free(&out);
+}
+
+COLD static void wait_notice_due(struct timer *timer)
+{
+    client_notice(list_entry(timer, struct client, timer),
+                  "all server connections are in use; the query is waiting for one");
+}
+
 void client_set_state(struct client *client, enum client_state state)
 {
     if (client->state == state)
@@ -45,6 +59,10 @@ void client_set_state(struct client *client, enum client_state state)
         client_arm_idle(client);
     else if (state != CLIENT_GREETING)
         timer_stop(&client->timer);
+    uint64_t notify_s = (uint64_t)config_settings(client->session->config)->query_wait_notify;
+    if (state == CLIENT_WAITING && notify_s > 0)
+        timer_start(worker_loop(client->session->worker), &client->timer, notify_s * US_PER_SECOND,
+                    wait_notice_due);
 }
 
 const char *client_state_name(const struct client *client)
@@ -52,18 +70,25 @@ const char *client_state_name(const struct client *client)
     return state_names[client->state];
 }
 
-COLD const char *client_prefix(const struct client *client)
+const char *client_address(const struct client *client)
 {
-    static _Thread_local char text[320];
+    static _Thread_local char text[INET6_ADDRSTRLEN + 16];
     char host[INET6_ADDRSTRLEN] = "unix";
     if (client->peer_family != AF_UNIX)
         inet_ntop(client->peer_family, client->peer_ip, host, sizeof(host));
     int port = client->peer_family == AF_UNIX ? client->local_port : client->peer_port;
+    snprintf(text, sizeof(text), "%s:%d", host, port);
+    return text;
+}
+
+COLD const char *client_prefix(const struct client *client)
+{
+    static _Thread_local char text[320];
     const char *database = client->part != NULL              ? client->part->pool->database->name
                            : client->state == CLIENT_CONSOLE ? "pgbouncer"
                                                              : "(nodb)";
-    snprintf(text, sizeof(text), "C-%p: %s/%s@%s:%d", (const void *)client, database,
-             client->user != NULL ? client->user->name : "(nouser)", host, port);
+    snprintf(text, sizeof(text), "C-%p: %s/%s@%s", (const void *)client, database,
+             client->user != NULL ? client->user->name : "(nouser)", client_address(client));
     return text;
 }
 

@@ -192,6 +192,28 @@ static bool take_parameters(struct client *client, struct slice parameters)
     return is_good;
 }
 
+/* The server's administrator sees where the client comes from. */
+static bool add_host(struct client *client)
+{
+    struct slice name = SLICE_LITERAL("app");
+    char text[320];
+    if (!config_settings(client->session->config)->application_name_add_host)
+        return true;
+    profile_get(client->login->settings, SLICE_LITERAL("application_name"), &name);
+    if (name.len > 200)
+        name.len = 200;
+    snprintf(text, sizeof(text), "%.*s - %s", (int)name.len, (const char *)name.data, client_address(client));
+    struct profile *profile =
+        profile_set(client->login->settings, SLICE_LITERAL("application_name"), slice_str(text));
+    if (profile == NULL) {
+        client_fail(client, "53200", "out of memory");
+        return false;
+    }
+    profile_unref(client->login->settings);
+    client->login->settings = profile;
+    return true;
+}
+
 /* A client that asks for more than 3.0, or for options of the protocol, is told what there is. */
 static void negotiate(struct client *client, const struct startup *startup)
 {
@@ -245,7 +267,7 @@ static void begin_session(struct client *client, const struct startup *startup)
 {
     struct client_login *login = client->login;
     login->settings = profile_empty(client->session->shared->profiles);
-    if (!take_parameters(client, startup->parameters))
+    if (!take_parameters(client, startup->parameters) || !add_host(client))
         return;
     if (login->user == NULL || login->user[0] == '\0') {
         client_fail(client, "28000", "no PostgreSQL user name specified in startup packet");

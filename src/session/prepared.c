@@ -260,6 +260,10 @@ enum route_step route_on_parse(struct client *client, const struct frame *frame,
         step = route_fail(client, "0A000", "transaction blocks not allowed in statement pooling mode");
         goto done;
     }
+    if (route_is_refused_by_pin(client, statement->class, false)) {
+        step = client->is_ending ? ROUTE_ENDED : ROUTE_DONE;
+        goto done;
+    }
     if (parse_without_server(client, &view, statement)) {
         step = ROUTE_DONE;
         goto done;

@@ -233,12 +233,24 @@ COLD static void cancelled(void *owner, struct server *server)
     session_leave(session);
 }
 
+COLD static void close_wanted(void *owner, struct server *server)
+{
+    (void)server;
+    struct lease *lease = owner;
+    struct session_worker *session = lease->session;
+    session_enter(session);
+    if (owed_is_empty(&lease->owed))
+        lease_try_release(lease);
+    session_leave(session);
+}
+
 const struct server_events session_server_events = {
     .on_data = server_data,
     .on_drained = server_drained,
     .on_lost = server_lost,
     .on_free = server_free_state,
     .on_cancelled = cancelled,
+    .on_close_wanted = close_wanted,
     .on_reset = server_reset,
     .on_crashed = server_crashed,
     .part_free = cached_part_free,
@@ -408,7 +420,7 @@ static void pause_part(struct pool_part *part)
 
 static void reconnect_part(struct pool_part *part)
 {
-    pool_close_servers(part, "close_needed");
+    pool_close_servers(part, "database configuration changed");
     pool_serve(part);
 }
 

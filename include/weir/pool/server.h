@@ -86,6 +86,9 @@ struct server_events {
     void (*on_free)(struct server *server);
     /* The last of its cancel requests has arrived, or failed. Leased servers only. */
     void (*on_cancelled)(void *owner, struct server *server);
+    /* It is to be closed, and server_fast_close asks for that as soon as no transaction is open. Leased
+     * servers only. */
+    void (*on_close_wanted)(void *owner, struct server *server);
     /* The reset query has run: profile, statements and the like are as after login. */
     void (*on_reset)(struct server *server);
     /* Releases pool_part.context. */

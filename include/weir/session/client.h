@@ -91,6 +91,9 @@ COLD const char *client_state_name(const struct client *client);
 struct client *client_new(struct session_worker *session, int fd, const struct address *peer,
                           const struct address *local);
 
+/* "host:port", or "unix:port"; valid until the next call on this thread. */
+COLD const char *client_address(const struct client *client);
+
 /* The user, database and address for log lines: "C-0x…: db/user@addr:port"; valid until the next call on this
  * thread. */
 const char *client_prefix(const struct client *client);
@@ -104,6 +107,7 @@ COLD void client_close(struct client *client, const char *reason);
 COLD void client_fail(struct client *client, const char *sqlstate, const char *message);
 /* An ErrorResponse that does not end the session; ReadyForQuery is the caller's. */
 COLD void client_error(struct client *client, const char *sqlstate, const char *message);
+COLD void client_notice(struct client *client, const char *message);
 void client_write(struct client *client, struct slice bytes);
 /* The same for what was built; memory that ran out over it ends the client. */
 void client_write_buf(struct client *client, const struct buf *built);
