@@ -253,7 +253,7 @@ static void visit(struct session_worker *session, void *arg)
         return;
     int index = worker_index(session->worker);
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next)
-        if (pool->parts[index] != NULL)
+        if (pool->parts[index] != NULL && !pool->parts[index]->is_forgotten)
             add_part(snapshot, gather, pool->parts[index]);
     add_lists(snapshot, session);
     if (gather->parts & (SNAPSHOT_CLIENTS | SNAPSHOT_PINS))
@@ -277,6 +277,10 @@ static void add_shared(struct app *app, struct admin_snapshot *snapshot, unsigne
     struct registry *registry = app->shared.registry;
     for (struct registry_database *d = registry_databases(registry); parts & SNAPSHOT_DATABASES && d != NULL;
          d = d->next) {
+        const struct config_database *configured = config_database_find(app->config, d->name);
+        bool is_known = d == registry_console(registry) || (configured != NULL && !configured->is_fallback);
+        if (!is_known && !atomic_load(&d->is_auto))
+            continue; /* forgotten, or only spoken of */
         struct show_database *row = snapshot_add_database(snapshot);
         if (row == NULL)
             return;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "evict.h"
+#include "forget.h"
 #include "handover.h"
 #include "pool_shared.h"
 #include "weir/pool/registry.h"
@@ -97,6 +98,8 @@ COLD static void resolve_settings(struct pool_part *part)
         .query_timeout_us = config_query_timeout_us(config, user),
         .server_lifetime_us = config_server_lifetime_us(config, database),
         .server_idle_timeout_us = s->server_idle_timeout_us,
+        .pool_idle_timeout_us = s->pool_idle_timeout_us,
+        .autodb_idle_timeout_us = s->autodb_idle_timeout_us,
         .server_connect_timeout_us = s->server_connect_timeout_us,
         .server_login_retry_us = s->server_login_retry_us,
         .server_check_delay_us = s->server_check_delay_us,
@@ -129,8 +132,10 @@ struct pool_part *pool_part(struct pool *pool, struct worker *worker, struct con
 {
     int index = worker_index(worker);
     struct pool_part *part = pool->parts[index]; /* only this thread writes it */
-    if (part != NULL)
+    if (part != NULL) {
+        part->is_forgotten = false;
         return part;
+    }
     const struct config_database *database = config_database_find(config, pool->database->name);
     if (database == NULL || (part = calloc(1, sizeof(*part))) == NULL)
         return NULL;
@@ -166,6 +171,12 @@ void pool_part_configure(struct pool_part *part, struct config *config)
         pool_close_servers(part, "database configuration changed");
     config_unref(old);
     pool_serve(part);
+    forget_later(part);
+}
+
+void pool_client_gone(struct pool_part *part)
+{
+    forget_later(part);
 }
 
 /* ---- waiting
@@ -316,6 +327,7 @@ void pool_server_gone(struct server *server)
     struct pool_part *part = server->part;
     pool_give_budgets(part);
     atomic_fetch_sub_explicit(&part->server_count, 1, memory_order_relaxed);
+    forget_later(part);
 }
 
 static size_t opening(const struct pool_part *part)

@@ -209,8 +209,10 @@ void client_close(struct client *client, const char *reason)
     atomic_fetch_sub_explicit(&session->load, 1, memory_order_relaxed);
     registry_tell_quiet(session->shared->registry);
     list_remove(&session->clients, &client->node);
-    if (list_node_is_linked(&client->pool_node))
+    if (list_node_is_linked(&client->pool_node)) {
         list_remove(&client->part->clients, &client->pool_node);
+        pool_client_gone(client->part);
+    }
     if (session->outbox->to == client->conn)
         outbox_flush(session->outbox);
     conn_close_after_output(client->conn);

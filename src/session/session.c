@@ -61,6 +61,7 @@ static void close_servers(struct session_worker *session)
         if (part != NULL) {
             timer_stop(&part->retry_timer);
             timer_stop(&part->reserve_timer);
+            timer_stop(&part->idle_timer);
         }
     }
 }

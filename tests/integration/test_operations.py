@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 
 import pytest
 
@@ -136,3 +137,49 @@ def test_nothing_resumes_a_shutdown(start):
     client.close()
     assert pooler.process.wait(seconds(5)) == 0
     pooler.process = None
+
+
+def pools(pooler):
+    return [(row["database"], row["user"]) for row in pooler.show("POOLS") if row["database"] != "pgbouncer"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_pool_without_connections_is_forgotten_and_begins_anew(start, workers):
+    pooler = start(pool_idle_timeout=0.5, server_idle_timeout=0.3, workers=workers)
+    client = pooler.wire()
+    client.do("SELECT 1")
+    until("its server has gone", lambda: not pooler.show("SERVERS"))
+    assert pools(pooler) == [("test", "app")], "a client is a connection too"
+    client.close()
+    until("it is forgotten", lambda: not pools(pooler))
+    says(pooler, "test/app: cleaning up idle pool")
+    pooler.wire().do("SELECT 1")
+    assert pools(pooler) == [("test", "app")]
+    assert pooler.show("STATS")[0]["total_query_count"] == "1"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_databases_of_the_fallback_are_forgotten(start, database, workers):
+    pooler = start(databases={"*": {"host": "127.0.0.1", "port": database.postgres.port},
+                              "named": {"host": "127.0.0.1", "port": database.postgres.port, "dbname": database.name}},
+                   autodb_idle_timeout=0.5, server_idle_timeout=0.3, workers=workers)
+
+    def names():
+        return {row["name"] for row in pooler.show("DATABASES")}
+
+    with pooler.wire("named") as client:
+        client.do("SELECT 1")
+    clients = [pooler.wire(database.name) for _ in range(4)]
+    for client in clients:
+        client.do("SELECT 1")
+    assert names() == {database.name, "named", "pgbouncer"}
+    until("no server is left", lambda: not pooler.show("SERVERS"))
+    time.sleep(0.7)
+    assert database.name in names(), "there are clients"
+    for client in clients:
+        client.close()
+    until("it is forgotten", lambda: names() == {"named", "pgbouncer"})
+    until("its pool too", lambda: pools(pooler) == [("named", "app")])
+    pooler.wire(database.name).do("SELECT 1")
+    assert database.name in names()
+    assert pooler.log().count(f"registered new auto-database: db={database.name}") == 2

@@ -20,7 +20,8 @@ struct registry_database {
     struct budget closing; /* leased servers that are to be closed when they come back */
     _Atomic bool is_paused;
     _Atomic bool is_disabled;
-    _Atomic bool is_auto; /* made from the fallback, and not forgotten since */
+    _Atomic uint64_t last_used_us; /* when some worker had the last client or server of it */
+    _Atomic bool is_auto;          /* made from the fallback, and not forgotten since */
     struct registry_database *next;
 };
 
