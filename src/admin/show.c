@@ -398,8 +398,20 @@ static const struct encode_column peer_pools_columns[] = {
     SHOW_INT("peer_id"), SHOW_INT("cl_active_cancel_req"), SHOW_INT("cl_waiting_cancel_req"),
     SHOW_INT("sv_active_cancel"), SHOW_INT("sv_login")};
 
-/* Nothing to show: descriptors are never handed over, addresses are not kept beyond a look-up, there are no
- * peers. */
+static void show_dns_hosts(struct show *show)
+{
+    const struct show_name *rows;
+    size_t count = snapshot_names(show->snapshot, &rows);
+    for (size_t i = 0; i < count; i++) {
+        show_begin(show, 3);
+        show_text(show, rows[i].host);
+        show_number(show, rows[i].ttl_s);
+        show_text(show, rows[i].addresses);
+        show_end(show);
+    }
+}
+
+/* Nothing to show: descriptors are never handed over, zones are the system's affair, there are no peers. */
 static void show_nothing(struct show *show)
 {
     (void)show;
@@ -407,7 +419,7 @@ static void show_nothing(struct show *show)
 
 enum {
     POOLS = SNAPSHOT_POOLS,
-    EVERYTHING_COUNTED = SNAPSHOT_POOLS | SNAPSHOT_DATABASES | SNAPSHOT_USERS,
+    EVERYTHING_COUNTED = SNAPSHOT_POOLS | SNAPSHOT_DATABASES | SNAPSHOT_USERS | SNAPSHOT_NAMES,
     SOCKETS = SNAPSHOT_CLIENTS | SNAPSHOT_SERVERS,
 };
 
@@ -423,7 +435,7 @@ static const struct show_command commands[] = {
     SHOW("CLIENTS", SNAPSHOT_CLIENTS, show_socket_columns, show_clients),
     SHOW("CONFIG", 0, config_columns, show_config),
     SHOW("DATABASES", SNAPSHOT_DATABASES | POOLS, databases_columns, show_databases),
-    SHOW("DNS_HOSTS", 0, dns_hosts_columns, show_nothing),
+    SHOW("DNS_HOSTS", SNAPSHOT_NAMES, dns_hosts_columns, show_dns_hosts),
     SHOW("DNS_ZONES", 0, dns_zones_columns, show_nothing),
     {"FDS", 0, true, fds_columns, sizeof(fds_columns) / sizeof(fds_columns[0]), show_nothing},
     SHOW("LISTS", EVERYTHING_COUNTED, lists_columns, show_lists),

@@ -301,6 +301,33 @@ static void add_shared(struct app *app, struct admin_snapshot *snapshot, unsigne
     }
 }
 
+static void add_name(void *context, const char *host, uint64_t left_us, const struct resolve_answer *known)
+{
+    struct admin_snapshot *snapshot = context;
+    struct show_name *row = snapshot_add_name(snapshot);
+    if (row == NULL)
+        return;
+    char text[RESOLVE_MAX_ADDRESSES * ADDRESS_TEXT_BYTES] = "";
+    size_t len = 0;
+    for (int i = 0; i < known->count && len < sizeof(text); i++) {
+        char one[ADDRESS_TEXT_BYTES];
+        address_host_text(&known->addresses[i], one);
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s", i > 0 ? "," : "", one);
+    }
+    row->host = snapshot_text(snapshot, host);
+    row->ttl_s = left_us / US_PER_SECOND;
+    row->addresses = snapshot_text(snapshot, text);
+    snapshot_lists(snapshot)->dns_names++;
+}
+
+static void add_names(struct app *app, struct admin_snapshot *snapshot)
+{
+    int waiting = (int)resolver_list(registry_resolver(app->shared.registry), add_name, snapshot);
+    struct show_lists *lists = snapshot_lists(snapshot);
+    lists->dns_queries = waiting > 0 ? 1 : 0; /* one is asked at a time */
+    lists->dns_pending = waiting > 0 ? waiting - 1 : 0;
+}
+
 static void add_store(struct app *app, struct admin_snapshot *snapshot, const struct gather *gather)
 {
     struct show_store *row = snapshot_store(snapshot);
@@ -335,6 +362,8 @@ static void gathered(struct app *app, void *arg, bool is_complete)
     }
     if (all != NULL)
         add_shared(app, all, gather->parts);
+    if (all != NULL && gather->parts & SNAPSHOT_NAMES)
+        add_names(app, all);
     if (all != NULL && gather->parts & SNAPSHOT_POOLS)
         add_store(app, all, gather);
     gather->done(gather->done_arg, all);

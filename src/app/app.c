@@ -145,6 +145,7 @@ static bool make_workers(struct app *app, struct error *error)
     if (app->control == NULL || app->workers == NULL || app->shared.workers == NULL ||
         app->shared.profiles == NULL || app->shared.statements == NULL || app->shared.registry == NULL)
         return false;
+    app_configure_resolver(app);
     registry_set_quiet_hook(app->shared.registry, app_quiet_hook, app);
     if (!app_make_cache(app, error))
         return false;

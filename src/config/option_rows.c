@@ -216,10 +216,9 @@ const struct option option_global_rows[] = {
              "Pools without any connection are forgotten after this time; 0: never.")},
     {INT(query_wait_notify, "5", RELOAD, WORKS, 0, 86400,
          "Seconds of waiting after which the client gets a notice; 0: none.")},
-    {SECONDS(dns_max_ttl, "15", RELOAD, NO_EFFECT,
-             "How long PgBouncer remembers an address; Weir asks the system's resolver for every new "
-             "connection.")},
-    {SECONDS(dns_nxdomain_ttl, "15", RELOAD, NO_EFFECT, "How long PgBouncer remembers a failed look-up.")},
+    {SECONDS(dns_max_ttl, "15", RELOAD, WORKS,
+             "How long the addresses of a host are remembered; 0: asked for with every new connection.")},
+    {SECONDS(dns_nxdomain_ttl, "15", RELOAD, WORKS, "How long a failed look-up is remembered.")},
     {SECONDS(dns_zone_check_period, "0", RELOAD, NO_EFFECT,
              "How often PgBouncer looks for changed DNS zones.")},
     {TEXT(resolv_conf, "", RESTART, NO_EFFECT,

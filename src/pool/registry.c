@@ -41,7 +41,7 @@ struct registry *registry_new(int worker_count, const struct server_events *even
     pthread_mutex_init(&registry->mutex, NULL);
     registry->worker_count = worker_count;
     registry->events = events;
-    registry->resolver = resolver_new();
+    registry->resolver = resolver_new(NULL);
     registry->console = registry_database(registry, "pgbouncer");
     if (registry->resolver == NULL || registry->console == NULL) {
         registry_free(registry);
