@@ -300,7 +300,7 @@ static void do_command(struct ask *ask, const struct command *command, const str
     }
     if (command->arguments == ARGUMENT_CLIENT) {
         if (!parse_client(words->word[first], &what)) {
-            ask_refuse(ask, "22023", "invalid client pointer supplied", NULL);
+            ask_refuse(ask, "08P01", "invalid client pointer supplied", NULL);
             return;
         }
     } else if (has_argument) {

@@ -213,7 +213,7 @@ static void write_database(struct show *show, const char *name, const struct con
     show_end(show);
 }
 
-static void write_console_database(struct show *show)
+static void write_console_database(struct show *show, const struct show_database *state)
 {
     show_begin(show, 17);
     show_text(show, "pgbouncer");
@@ -225,9 +225,10 @@ static void write_console_database(struct show *show)
         show_int(show, i == 0 ? 2 : 0);
     show_text(show, "statement");
     show_text(show, NULL);
-    for (int i = 0; i < 3; i++)
-        show_int(show, 0);
-    show_int(show, snapshot_get_lists(show->snapshot)->console_clients);
+    show_int(show, 0);
+    show_int(show, 0);
+    show_int(show, config_settings(show->config)->max_db_client_connections);
+    show_int(show, state != NULL ? state->current_client_connections : 0);
     show_int(show, 0);
     show_int(show, 0);
     show_end(show);
@@ -243,14 +244,15 @@ static void show_databases(struct show *show)
         if (!db->is_fallback)
             write_database(show, db->name, db, find_row(sorted, count, db->name));
     }
+    const struct show_database *console = find_row(sorted, count, "pgbouncer");
     free(sorted);
     /* Those made from the fallback are known at run time only. */
     for (size_t i = 0; i < count; i++) {
         const struct config_database *db = config_database_find(show->config, rows[i].name);
-        if (db != NULL && db->is_fallback)
+        if (db != NULL && db->is_fallback && &rows[i] != console)
             write_database(show, rows[i].name, db, &rows[i]);
     }
-    write_console_database(show);
+    write_console_database(show, console);
 }
 
 static const struct encode_column users_columns[] = {
@@ -396,8 +398,20 @@ static const struct encode_column peer_pools_columns[] = {
     SHOW_INT("peer_id"), SHOW_INT("cl_active_cancel_req"), SHOW_INT("cl_waiting_cancel_req"),
     SHOW_INT("sv_active_cancel"), SHOW_INT("sv_login")};
 
-/* Nothing to show: descriptors are never handed over, addresses are not kept beyond a look-up, there are no
- * peers. */
+static void show_dns_hosts(struct show *show)
+{
+    const struct show_name *rows;
+    size_t count = snapshot_names(show->snapshot, &rows);
+    for (size_t i = 0; i < count; i++) {
+        show_begin(show, 3);
+        show_text(show, rows[i].host);
+        show_number(show, rows[i].ttl_s);
+        show_text(show, rows[i].addresses);
+        show_end(show);
+    }
+}
+
+/* Nothing to show: descriptors are never handed over, zones are the system's affair, there are no peers. */
 static void show_nothing(struct show *show)
 {
     (void)show;
@@ -405,7 +419,7 @@ static void show_nothing(struct show *show)
 
 enum {
     POOLS = SNAPSHOT_POOLS,
-    EVERYTHING_COUNTED = SNAPSHOT_POOLS | SNAPSHOT_DATABASES | SNAPSHOT_USERS,
+    EVERYTHING_COUNTED = SNAPSHOT_POOLS | SNAPSHOT_DATABASES | SNAPSHOT_USERS | SNAPSHOT_NAMES,
     SOCKETS = SNAPSHOT_CLIENTS | SNAPSHOT_SERVERS,
 };
 
@@ -421,7 +435,7 @@ static const struct show_command commands[] = {
     SHOW("CLIENTS", SNAPSHOT_CLIENTS, show_socket_columns, show_clients),
     SHOW("CONFIG", 0, config_columns, show_config),
     SHOW("DATABASES", SNAPSHOT_DATABASES | POOLS, databases_columns, show_databases),
-    SHOW("DNS_HOSTS", 0, dns_hosts_columns, show_nothing),
+    SHOW("DNS_HOSTS", SNAPSHOT_NAMES, dns_hosts_columns, show_dns_hosts),
     SHOW("DNS_ZONES", 0, dns_zones_columns, show_nothing),
     {"FDS", 0, true, fds_columns, sizeof(fds_columns) / sizeof(fds_columns[0]), show_nothing},
     SHOW("LISTS", EVERYTHING_COUNTED, lists_columns, show_lists),

@@ -129,15 +129,21 @@ static void write_averages(struct show *show, const char *database, const struct
         show_number(show, average_of(&counted, length_us, i));
 }
 
+/* The console comes last; all there is to count of it are commands. */
+static struct counters_sum console_sum(const struct show *show)
+{
+    uint64_t commands = snapshot_get_lists(show->snapshot)->console_commands;
+    return (struct counters_sum){.xact_count = commands, .query_count = commands};
+}
+
 static void write_databases(struct show *show, bool has_totals, bool has_averages)
 {
     struct database_sum *sums;
     size_t count = averages_by_database(show->snapshot, &sums);
-    static const struct counters_sum none;
+    const struct counters_sum console = console_sum(show);
     for (size_t i = 0; i <= count; i++) {
-        /* The console itself comes last, with nothing to count. */
         const char *database = i < count ? sums[i].database : "pgbouncer";
-        const struct counters_sum *sum = i < count ? &sums[i].sum : &none;
+        const struct counters_sum *sum = i < count ? &sums[i].sum : &console;
         show_begin(show, (uint16_t)(1 + FIELD_COUNT * ((has_totals ? 1u : 0u) + (has_averages ? 1u : 0u))));
         show_text(show, database);
         if (has_totals)
@@ -167,7 +173,9 @@ void show_stats_averages(struct show *show)
 void show_totals(struct show *show)
 {
     struct counters_sum sum, counted;
+    const struct counters_sum console = console_sum(show);
     snapshot_total(show->snapshot, &sum, NULL);
+    counters_sum_add(&sum, &console);
     uint64_t length_us = averages_get(show->averages, NULL, &sum, show->now_us, &counted);
     for (size_t i = 0; i < 2 * FIELD_COUNT; i++) {
         size_t field = i % FIELD_COUNT;

@@ -18,7 +18,7 @@ struct rows {
 
 struct admin_snapshot {
     struct arena texts;
-    struct rows pools, databases, users, sockets, pins, templates, memory, workers;
+    struct rows pools, databases, users, sockets, pins, templates, memory, workers, names;
     struct show_lists lists;
     struct show_store store;
     bool has_store;
@@ -38,6 +38,7 @@ struct admin_snapshot *snapshot_new(void)
     s->templates.size = sizeof(struct show_template);
     s->memory.size = sizeof(struct show_memory);
     s->workers.size = sizeof(struct show_worker);
+    s->names.size = sizeof(struct show_name);
     s->store.redis = "off";
     return s;
 }
@@ -50,8 +51,8 @@ void snapshot_free(struct admin_snapshot *s)
     for (size_t i = 0; i < s->pools.count; i++)
         if (pools[i].ledger != NULL)
             ledger_free(pools[i].ledger);
-    struct rows *all[] = {&s->pools, &s->databases, &s->users,  &s->sockets,
-                          &s->pins,  &s->templates, &s->memory, &s->workers};
+    struct rows *all[] = {&s->pools,     &s->databases, &s->users,   &s->sockets, &s->pins,
+                          &s->templates, &s->memory,    &s->workers, &s->names};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         free(all[i]->data);
     arena_free(&s->texts);
@@ -148,6 +149,14 @@ struct show_memory *snapshot_add_memory(struct admin_snapshot *s)
 struct show_worker *snapshot_add_worker(struct admin_snapshot *s)
 {
     return add_row(s, &s->workers);
+}
+
+struct show_name *snapshot_add_name(struct admin_snapshot *s)
+{
+    struct show_name *row = add_row(s, &s->names);
+    if (row != NULL)
+        row->host = row->addresses = "";
+    return row;
 }
 
 struct show_lists *snapshot_lists(struct admin_snapshot *s)
@@ -364,6 +373,7 @@ static void add_lists(struct show_lists *a, const struct show_lists *b)
     a->dns_queries += b->dns_queries;
     a->dns_pending += b->dns_pending;
     a->console_clients += b->console_clients;
+    a->console_commands += b->console_commands;
 }
 
 void snapshot_merge(struct admin_snapshot *into, struct admin_snapshot *from)
@@ -378,6 +388,7 @@ void snapshot_merge(struct admin_snapshot *into, struct admin_snapshot *from)
     append(into, &into->sockets, &from->sockets);
     append(into, &into->pins, &from->pins);
     append(into, &into->workers, &from->workers);
+    append(into, &into->names, &from->names);
     add_lists(&into->lists, &from->lists);
     if (from->has_store) {
         into->store = from->store;
@@ -443,6 +454,12 @@ size_t snapshot_workers(const struct admin_snapshot *s, const struct show_worker
 {
     *rows = s->workers.data;
     return s->workers.count;
+}
+
+size_t snapshot_names(const struct admin_snapshot *s, const struct show_name **rows)
+{
+    *rows = s->names.data;
+    return s->names.count;
 }
 
 const struct show_lists *snapshot_get_lists(const struct admin_snapshot *s)

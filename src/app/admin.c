@@ -85,7 +85,7 @@ static void add_pool(struct admin_snapshot *snapshot, const struct gather *gathe
     }
 }
 
-static const char *client_address(const struct client *client, char text[INET6_ADDRSTRLEN])
+static const char *client_host(const struct client *client, char text[INET6_ADDRSTRLEN])
 {
     if (client->peer_family == AF_UNIX ||
         inet_ntop(client->peer_family, client->peer_ip, text, INET6_ADDRSTRLEN) == NULL)
@@ -115,7 +115,7 @@ static void add_client(struct admin_snapshot *snapshot, const struct gather *gat
         snapshot_text(snapshot, client->part != NULL ? client->part->pool->database->name : "pgbouncer");
     row->replication = client->state == CLIENT_REPLICATION ? client->lease->server->replication : "none";
     row->state = socket_state(client);
-    row->addr = snapshot_text(snapshot, client_address(client, text));
+    row->addr = snapshot_text(snapshot, client_host(client, text));
     row->port = client->peer_family == AF_UNIX ? client->local_port : client->peer_port;
     row->local_addr = snapshot_text(snapshot, local_text);
     row->local_port = client->local_port;
@@ -142,7 +142,7 @@ static void add_pins(struct admin_snapshot *snapshot, const struct gather *gathe
         char text[INET6_ADDRSTRLEN];
         row->database = snapshot_text(snapshot, client->part->pool->database->name);
         row->user = snapshot_text(snapshot, client->user->name);
-        row->addr = snapshot_text(snapshot, client_address(client, text));
+        row->addr = snapshot_text(snapshot, client_host(client, text));
         row->client_id = client->id;
         row->reason = pin_name((enum pin_reason)reason);
         uint64_t since = client->lease != NULL ? client->lease->server->request_time_us : gather->now_us;
@@ -199,6 +199,7 @@ static void add_lists(struct admin_snapshot *snapshot, const struct session_work
     struct show_lists *lists = snapshot_lists(snapshot);
     if (lists == NULL)
         return;
+    lists->console_commands += atomic_load_explicit(&session->counters.query_count, memory_order_relaxed);
     list_for_each(&session->clients, node)
     {
         const struct client *client = list_entry(node, struct client, node);
@@ -252,7 +253,7 @@ static void visit(struct session_worker *session, void *arg)
         return;
     int index = worker_index(session->worker);
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next)
-        if (pool->parts[index] != NULL)
+        if (pool->parts[index] != NULL && !pool->parts[index]->is_forgotten)
             add_part(snapshot, gather, pool->parts[index]);
     add_lists(snapshot, session);
     if (gather->parts & (SNAPSHOT_CLIENTS | SNAPSHOT_PINS))
@@ -276,6 +277,10 @@ static void add_shared(struct app *app, struct admin_snapshot *snapshot, unsigne
     struct registry *registry = app->shared.registry;
     for (struct registry_database *d = registry_databases(registry); parts & SNAPSHOT_DATABASES && d != NULL;
          d = d->next) {
+        const struct config_database *configured = config_database_find(app->config, d->name);
+        bool is_known = d == registry_console(registry) || (configured != NULL && !configured->is_fallback);
+        if (!is_known && !atomic_load(&d->is_auto))
+            continue; /* forgotten, or only spoken of */
         struct show_database *row = snapshot_add_database(snapshot);
         if (row == NULL)
             return;
@@ -294,6 +299,33 @@ static void add_shared(struct app *app, struct admin_snapshot *snapshot, unsigne
         row->current_connections = budget_used(&u->servers);
         row->current_client_connections = budget_used(&u->clients);
     }
+}
+
+static void add_name(void *context, const char *host, uint64_t left_us, const struct resolve_answer *known)
+{
+    struct admin_snapshot *snapshot = context;
+    struct show_name *row = snapshot_add_name(snapshot);
+    if (row == NULL)
+        return;
+    char text[RESOLVE_MAX_ADDRESSES * ADDRESS_TEXT_BYTES] = "";
+    size_t len = 0;
+    for (int i = 0; i < known->count && len < sizeof(text); i++) {
+        char one[ADDRESS_TEXT_BYTES];
+        address_host_text(&known->addresses[i], one);
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s", i > 0 ? "," : "", one);
+    }
+    row->host = snapshot_text(snapshot, host);
+    row->ttl_s = left_us / US_PER_SECOND;
+    row->addresses = snapshot_text(snapshot, text);
+    snapshot_lists(snapshot)->dns_names++;
+}
+
+static void add_names(struct app *app, struct admin_snapshot *snapshot)
+{
+    int waiting = (int)resolver_list(registry_resolver(app->shared.registry), add_name, snapshot);
+    struct show_lists *lists = snapshot_lists(snapshot);
+    lists->dns_queries = waiting > 0 ? 1 : 0; /* one is asked at a time */
+    lists->dns_pending = waiting > 0 ? waiting - 1 : 0;
 }
 
 static void add_store(struct app *app, struct admin_snapshot *snapshot, const struct gather *gather)
@@ -330,6 +362,8 @@ static void gathered(struct app *app, void *arg, bool is_complete)
     }
     if (all != NULL)
         add_shared(app, all, gather->parts);
+    if (all != NULL && gather->parts & SNAPSHOT_NAMES)
+        add_names(app, all);
     if (all != NULL && gather->parts & SNAPSHOT_POOLS)
         add_store(app, all, gather);
     gather->done(gather->done_arg, all);

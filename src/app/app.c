@@ -148,6 +148,7 @@ static bool make_workers(struct app *app, struct error *error)
         app->shared.profiles == NULL || app->shared.statements == NULL || app->shared.peers == NULL ||
         app->shared.registry == NULL)
         return false;
+    app_configure_resolver(app);
     registry_set_quiet_hook(app->shared.registry, app_quiet_hook, app);
     if (!app_make_cache(app, error))
         return false;
@@ -171,6 +172,12 @@ static bool start_workers(struct app *app)
         if (!worker_start(app->workers[i]))
             return false;
     return true;
+}
+
+static void visit_begin(struct session_worker *session, void *arg)
+{
+    (void)arg;
+    session_keep_minimums(session);
 }
 
 static bool build(struct app *app, struct error *error)
@@ -201,6 +208,7 @@ static bool build(struct app *app, struct error *error)
         return false;
     if (!watch_signals(app) || !start_workers(app))
         return error_set(error, "cannot start threads");
+    app_round(app, visit_begin, NULL, NULL);
     app_start_listeners(app);
     if (app->options.is_daemon)
         process_daemon_serves(app->ready_fd);
@@ -269,8 +277,11 @@ void app_free(struct app *app)
         if (app->signals[i] != NULL)
             event_free(app->signals[i]);
     struct list_node *node;
-    while ((node = list_pop_front(&app->waits)) != NULL)
-        free(list_entry(node, struct app_wait, node));
+    while ((node = list_pop_front(&app->waits)) != NULL) {
+        struct app_wait *wait = list_entry(node, struct app_wait, node);
+        timer_stop(&wait->timer);
+        free(wait);
+    }
     registry_free(app->shared.registry);
     worker_free(app->control);
     if (app->shared.cache != NULL)

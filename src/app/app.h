@@ -19,6 +19,8 @@ struct event;
 /* PAUSE and WAIT_CLOSE, which end when workers have come to rest. */
 struct app_wait {
     struct list_node node;
+    struct timer timer; /* suspend_timeout */
+    struct app *app;
     enum admin_verb verb;
     struct registry_database *database; /* NULL: all */
     admin_done_fn *done;
@@ -83,6 +85,8 @@ void app_close_listeners(struct app *app);
 
 /* reload.c */
 bool app_load_users(struct app *app, const struct config *config, struct userlist **users);
+/* How long it remembers addresses. */
+void app_configure_resolver(struct app *app);
 bool app_reload(struct app *app, admin_done_fn *done, void *done_arg);
 bool app_set(struct app *app, const char *key, const char *value, admin_done_fn *done, void *done_arg,
              struct error *error);

@@ -33,6 +33,21 @@ static bool is_at_rest(struct app *app, const struct app_wait *wait)
     return true;
 }
 
+static void end_wait(struct app_wait *wait)
+{
+    timer_stop(&wait->timer);
+    list_remove(&wait->app->waits, &wait->node);
+    wait->done(wait->done_arg, NULL);
+    free(wait);
+}
+
+/* What is in use still, stays so: nothing new begins all the same. */
+static void suspend_timeout(struct timer *timer)
+{
+    log_warning("SUSPEND: server connections are in use after suspend_timeout");
+    end_wait(list_entry(timer, struct app_wait, timer));
+}
+
 static void check(struct mail *mail)
 {
     struct app *app = (struct app *)(void *)((char *)mail - offsetof(struct app, check_mail));
@@ -42,12 +57,11 @@ static void check(struct mail *mail)
         struct app_wait *wait = list_entry(node, struct app_wait, node);
         if (!is_at_rest(app, wait))
             continue;
-        list_remove(&app->waits, node);
-        wait->done(wait->done_arg, NULL);
-        free(wait);
+        end_wait(wait);
     }
-    if (app->stop != APP_RUNNING && app->stop != APP_STOPPED && budget_used(&app->shared.clients) == 0) {
-        log_info("all clients have left");
+    if ((app->stop == APP_WAIT_CLIENTS && budget_used(&app->shared.clients) == 0) ||
+        (app->stop == APP_WAIT_SERVERS && is_at_rest(app, &(struct app_wait){.verb = ADMIN_PAUSE}))) {
+        log_info(app->stop == APP_WAIT_CLIENTS ? "all clients have left" : "all servers have been released");
         app->stop = APP_STOPPED;
         loop_stop(worker_loop(app->control));
     }
@@ -87,6 +101,12 @@ static void drained(struct app *app, void *arg, bool is_complete)
     app_watch(app);
 }
 
+static void drain(struct app *app, void *arg, bool is_complete)
+{
+    (void)arg, (void)is_complete;
+    app_round(app, visit_drain, drained, app);
+}
+
 void app_shutdown(struct app *app, enum app_stop how)
 {
     if (how == APP_STOPPED || app->stop != APP_RUNNING) { /* told twice, in whichever way: at once */
@@ -98,13 +118,8 @@ void app_shutdown(struct app *app, enum app_stop how)
     log_info(how == APP_WAIT_SERVERS ? "shutting down: waiting for transactions to end"
                                      : "shutting down: waiting for clients to leave");
     app->stop = how;
-    if (how == APP_WAIT_SERVERS) {
-        app_pause_listeners(app);
-        atomic_store(&app->shared.is_draining, true);
-        app_round(app, visit_drain, drained, app);
-    } else {
-        app_stop_listening(app, drained);
-    }
+    atomic_store(&app->shared.is_draining, how == APP_WAIT_SERVERS);
+    app_stop_listening(app, how == APP_WAIT_SERVERS ? drain : drained);
 }
 
 /* ---- commands
@@ -148,11 +163,15 @@ static void wait_for_rest(struct app *app, struct task *task)
         task->done(task->done_arg, &error);
         return;
     }
-    *wait = (struct app_wait){.verb = task->command.verb,
+    *wait = (struct app_wait){.app = app,
+                              .verb = task->command.verb,
                               .database = task->database,
                               .done = task->done,
                               .done_arg = task->done_arg};
     list_push_back(&app->waits, &wait->node);
+    uint64_t limit_us = config_settings(app->config)->suspend_timeout_us;
+    if (wait->verb == ADMIN_SUSPEND && limit_us > 0)
+        timer_start(worker_loop(app->control), &wait->timer, limit_us, suspend_timeout);
     app_watch(app);
 }
 
@@ -207,6 +226,8 @@ static bool flip(struct app *app, enum admin_verb verb, struct registry_database
             atomic_store(&database->is_paused, on);
             return true;
         }
+        if (app->stop != APP_RUNNING)
+            return error_set_state(error, "08P01", "pooler is shutting down");
         if (verb == ADMIN_PAUSE && (app->is_paused || app->is_suspended))
             return error_set_state(error, "55000", "already suspended/paused");
         if (!on && !app->is_paused && !app->is_suspended)

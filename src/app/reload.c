@@ -65,6 +65,13 @@ bool app_load_users(struct app *app, const struct config *config, struct userlis
     return *users != NULL;
 }
 
+void app_configure_resolver(struct app *app)
+{
+    const struct config_settings *settings = config_settings(app->config);
+    resolver_keep(registry_resolver(app->shared.registry), settings->dns_max_ttl_us,
+                  settings->dns_nxdomain_ttl_us);
+}
+
 static void visit(struct session_worker *session, void *arg)
 {
     const struct reload *reload = arg;
@@ -100,6 +107,7 @@ static bool spread(struct app *app, struct config *config, struct userlist *user
     userlist_unref(app->users);
     app->config = config;
     app->users = users;
+    app_configure_resolver(app);
     struct error error = ERROR_INIT;
     if (!app_watch_databases(app, &error))
         log_warning("%s", error.message);

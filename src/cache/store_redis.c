@@ -202,7 +202,7 @@ static void ask_for_address(struct store_redis *s)
     if (s->inquiry != NULL)
         return; /* the last question is still open */
     if (s->resolver == NULL)
-        s->resolver = resolver_new();
+        s->resolver = resolver_new(NULL);
     s->inquiry = malloc(sizeof(*s->inquiry));
     if (s->inquiry != NULL)
         s->inquiry->store = s;

@@ -7,6 +7,8 @@
  */
 #include "handover.h"
 
+#include "forget.h"
+
 #include <stdlib.h>
 
 #include "weir/pool/registry.h"
@@ -68,6 +70,7 @@ static bool hand_over(struct pool_part *from, struct pool_part *to)
     atomic_store(&from->idle_count, (int)from->servers[SERVER_IDLE].count);
     atomic_fetch_sub_explicit(&from->server_count, 1, memory_order_relaxed);
     server_orphan(server);
+    forget_later(from);
     worker_post(to->worker, &mail->mail);
     return true;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "evict.h"
+#include "forget.h"
 #include "handover.h"
 #include "pool_shared.h"
 #include "weir/pool/registry.h"
@@ -94,8 +95,11 @@ COLD static void resolve_settings(struct pool_part *part)
         .max_user_connections = config_max_user_connections(config, user),
         .reserve_timeout_us = s->reserve_pool_timeout_us,
         .query_wait_timeout_us = config_query_wait_timeout_us(config, database, user),
+        .query_timeout_us = config_query_timeout_us(config, user),
         .server_lifetime_us = config_server_lifetime_us(config, database),
         .server_idle_timeout_us = s->server_idle_timeout_us,
+        .pool_idle_timeout_us = s->pool_idle_timeout_us,
+        .autodb_idle_timeout_us = s->autodb_idle_timeout_us,
         .server_connect_timeout_us = s->server_connect_timeout_us,
         .server_login_retry_us = s->server_login_retry_us,
         .server_check_delay_us = s->server_check_delay_us,
@@ -128,8 +132,10 @@ struct pool_part *pool_part(struct pool *pool, struct worker *worker, struct con
 {
     int index = worker_index(worker);
     struct pool_part *part = pool->parts[index]; /* only this thread writes it */
-    if (part != NULL)
+    if (part != NULL) {
+        part->is_forgotten = false;
         return part;
+    }
     const struct config_database *database = config_database_find(config, pool->database->name);
     if (database == NULL || (part = calloc(1, sizeof(*part))) == NULL)
         return NULL;
@@ -165,6 +171,12 @@ void pool_part_configure(struct pool_part *part, struct config *config)
         pool_close_servers(part, "database configuration changed");
     config_unref(old);
     pool_serve(part);
+    forget_later(part);
+}
+
+void pool_client_gone(struct pool_part *part)
+{
+    forget_later(part);
 }
 
 /* ---- waiting
@@ -211,8 +223,22 @@ COLD static void fail_waiter(struct pool_part *part, struct pool_waiter *waiter,
 COLD static void wait_timeout(struct timer *timer)
 {
     struct pool_waiter *waiter = list_entry(timer, struct pool_waiter, timer);
+    const struct pool_settings *s = &waiter->part->settings;
     counter_bump(&waiter->part->counters.wait_timeouts);
-    fail_waiter(waiter->part, waiter, "08P01", "query_wait_timeout");
+    bool is_query = s->query_timeout_us > 0 &&
+                    (s->query_wait_timeout_us == 0 || s->query_timeout_us < s->query_wait_timeout_us);
+    fail_waiter(waiter->part, waiter, "08P01", is_query ? "query_timeout" : "query_wait_timeout");
+}
+
+/* Nobody waits for longer than a query may wait, or take. */
+static void limit_wait(struct pool_waiter *waiter)
+{
+    struct pool_part *part = waiter->part;
+    uint64_t limit = part->settings.query_wait_timeout_us, whole = part->settings.query_timeout_us;
+    if (whole > 0 && (limit == 0 || whole < limit))
+        limit = whole;
+    if (limit > 0)
+        timer_start(worker_loop(part->worker), &waiter->timer, limit, wait_timeout);
 }
 
 /* ---- opening connections
@@ -305,6 +331,7 @@ void pool_server_gone(struct server *server)
     struct pool_part *part = server->part;
     pool_give_budgets(part);
     atomic_fetch_sub_explicit(&part->server_count, 1, memory_order_relaxed);
+    forget_later(part);
 }
 
 static size_t opening(const struct pool_part *part)
@@ -353,7 +380,9 @@ static void open_servers(struct pool_part *part)
     uint64_t now = clock_event_us(), retry_at;
     size_t waiting = part->waiters.count + (part->newcomers.count > 0 ? 1 : 0);
     size_t missing = 0;
-    if (part->settings.min_size > 0 && !list_is_empty(&part->clients)) {
+    /* With a forced user it is known who they are for, even while there is no client. */
+    bool is_kept = !list_is_empty(&part->clients) || part->database->user[0] != '\0';
+    if (part->settings.min_size > 0 && is_kept) {
         int used = budget_used(&part->pool->budget);
         missing = used < part->settings.min_size ? (size_t)(part->settings.min_size - used) : 0;
     }
@@ -430,7 +459,7 @@ void pool_server_failed(struct pool_part *part, int host, const char *reason, co
     struct host_state *hosts = host_states(part);
     if (hosts != NULL && (size_t)host < shared->host_count) {
         hosts[host].failures++;
-        uint64_t seed = registry_next_id(part->pool->registry);
+        uint64_t seed = clock_now_us();
         hosts[host].retry_at_us = clock_now_us() + backoff_us(part, hosts[host].failures, seed);
     }
     buf_clear(&shared->last_failure);
@@ -458,12 +487,11 @@ static void host_works(struct server *server)
     pthread_mutex_unlock(&part->pool->shared->mutex);
 }
 
-static void grant(struct pool_part *part, struct server *server, void *owner)
+static void grant(struct server *server, void *owner)
 {
     server_set_state(server, SERVER_LEASED);
     server->owner = owner;
     server->request_time_us = clock_event_us();
-    counter_bump(&part->counters.server_assignment_count);
 }
 
 /* An idle server that may be handed out now; closes or tests those that may not. */
@@ -558,7 +586,7 @@ void pool_serve(struct pool_part *part)
         if (server == NULL)
             break;
         pool_stop_waiting(waiter);
-        grant(part, server, waiter);
+        grant(server, waiter);
         events_of(part)->granted(waiter, server);
     }
     open_servers(part);
@@ -570,9 +598,7 @@ static void join_queue(struct pool_part *part, struct pool_waiter *waiter)
     waiter->since_us = clock_event_us();
     list_push_back(&part->waiters, &waiter->node);
     publish_oldest(part);
-    if (part->settings.query_wait_timeout_us > 0)
-        timer_start(worker_loop(part->worker), &waiter->timer, part->settings.query_wait_timeout_us,
-                    wait_timeout);
+    limit_wait(waiter);
 }
 
 struct server *pool_lease(struct pool_part *part, struct pool_waiter *waiter, void *owner,
@@ -582,7 +608,7 @@ struct server *pool_lease(struct pool_part *part, struct pool_waiter *waiter, vo
     if (!is_paused && list_is_empty(&part->waiters)) {
         struct server *server = take_idle(part, preferred_profile);
         if (server != NULL) {
-            grant(part, server, owner);
+            grant(server, owner);
             return server;
         }
     }
@@ -607,7 +633,7 @@ void pool_dedicated_ready(struct server *server, struct pool_waiter *waiter)
     waiter->dedicated = NULL;
     server->close_needed = true;
     server->close_reason = "replication has ended";
-    grant(server->part, server, waiter);
+    grant(server, waiter);
     events_of(server->part)->granted(waiter, server);
 }
 
@@ -640,6 +666,7 @@ bool pool_wait_for_welcome(struct pool_part *part, struct pool_waiter *waiter)
     waiter->part = part;
     waiter->since_us = 0;
     list_push_back(&part->newcomers, &waiter->node);
+    limit_wait(waiter);
     open_servers(part);
     return false;
 }
@@ -663,6 +690,10 @@ void pool_release(struct server *server, const char *reset)
     if (is_paused && !server->close_needed) {
         server->close_needed = true;
         server->close_reason = "database paused";
+    }
+    if (part->settings.server_lifetime_us == 0 && server->is_used && !server->close_needed) {
+        server->close_needed = true; /* each is for one use */
+        server->close_reason = "server lifetime over";
     }
     if (server->close_needed) {
         server_close(server, server->close_reason);
@@ -691,6 +722,31 @@ void pool_server_ready(struct server *server)
     place(server);
 }
 
+/* Told by number, since one that ends may take others along. */
+COLD static void close_leased(struct pool_part *part)
+{
+    struct list *leased = &part->servers[SERVER_LEASED];
+    size_t count = 0;
+    uint64_t *ids = calloc(leased->count + 1, sizeof(*ids));
+    if (ids == NULL)
+        return;
+    list_for_each(leased, node)
+    {
+        ids[count++] = list_entry(node, struct server, node)->id;
+    }
+    for (size_t i = 0; i < count; i++) {
+        list_for_each(leased, node)
+        {
+            struct server *server = list_entry(node, struct server, node);
+            if (server->id != ids[i])
+                continue;
+            events_of(part)->on_close_wanted(server->owner, server);
+            break;
+        }
+    }
+    free(ids);
+}
+
 void pool_close_servers(struct pool_part *part, const char *reason)
 {
     for (size_t state = 0; state < SERVER_STATES; state++) {
@@ -706,4 +762,6 @@ void pool_close_servers(struct pool_part *part, const char *reason)
     }
     while (!list_is_empty(&part->servers[SERVER_IDLE]))
         server_close(list_entry(list_first(&part->servers[SERVER_IDLE]), struct server, node), reason);
+    if (part->settings.fast_close)
+        close_leased(part);
 }

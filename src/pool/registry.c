@@ -22,6 +22,7 @@ struct registry {
     const struct server_events *events;
     struct resolver *resolver;
     struct named *pool_names, *database_names, *user_names;
+    struct registry_database *console;
     _Atomic(struct pool *) pools;
     _Atomic(struct registry_database *) databases;
     _Atomic(struct registry_user *) users;
@@ -40,9 +41,10 @@ struct registry *registry_new(int worker_count, const struct server_events *even
     pthread_mutex_init(&registry->mutex, NULL);
     registry->worker_count = worker_count;
     registry->events = events;
-    registry->resolver = resolver_new();
-    if (registry->resolver == NULL) {
-        free(registry);
+    registry->resolver = resolver_new(NULL);
+    registry->console = registry_database(registry, "pgbouncer");
+    if (registry->resolver == NULL || registry->console == NULL) {
+        registry_free(registry);
         return NULL;
     }
     return registry;
@@ -188,6 +190,11 @@ struct registry_database *registry_database(struct registry *registry, const cha
     struct registry_database *database = database_locked(registry, name);
     pthread_mutex_unlock(&registry->mutex);
     return database;
+}
+
+struct registry_database *registry_console(const struct registry *registry)
+{
+    return registry->console;
 }
 
 struct registry_user *registry_user(struct registry *registry, const char *name)

@@ -3,6 +3,8 @@
  */
 #include "weir/pool/server.h"
 
+#include "lookup.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,8 +182,12 @@ COLD static void fail(struct server *server, const char *reason, const char *sql
     char text[300];
     snprintf(text, sizeof(text), "%s", reason);
     counter_bump(&part->counters.server_login_failures);
-    log_server(server, LOG_LEVEL_WARNING, "server login failed: %s", text);
-    log_end(server, server->state == SERVER_LOGIN ? "login failed" : "connect failed");
+    struct error_view view;
+    bool is_own = response.len > 0 && decode_error(slice_from(buf_slice(&copy), FRAME_HEADER_BYTES), &view);
+    if (is_own)
+        log_server(server, LOG_LEVEL_WARNING, "server login failed: %.*s %s", (int)view.severity.len,
+                   (const char *)view.severity.data, text);
+    log_end(server, is_own ? "login failed" : text);
     destroy(server);
     if (waiter != NULL)
         pool_dedicated_failed(part, host, waiter, text, sqlstate, buf_slice(&copy));
@@ -382,33 +388,6 @@ COLD static void connect_to(struct server *server)
         fail(server, error.message, error.sqlstate, SLICE_EMPTY);
 }
 
-/* The server may be gone, by its timeout, before the resolver has answered. */
-struct lookup {
-    struct pool_part *part;
-    uint64_t id;
-};
-
-COLD static void resolved(void *context, const struct resolve_answer *answer)
-{
-    struct lookup lookup = *(struct lookup *)context;
-    free(context);
-    list_for_each(&lookup.part->servers[SERVER_CONNECTING], node)
-    {
-        struct server *server = list_entry(node, struct server, node);
-        if (server->id != lookup.id)
-            continue;
-        if (answer->count == 0) {
-            char text[200];
-            snprintf(text, sizeof(text), "server DNS lookup failed: %s", answer->error);
-            fail(server, text, "08006", SLICE_EMPTY);
-            return;
-        }
-        server->address = answer->addresses[lookup.id % (uint64_t)answer->count];
-        connect_to(server);
-        return;
-    }
-}
-
 COLD static void resolve_and_connect(struct server *server, const struct config_host *host)
 {
     struct error error = ERROR_INIT;
@@ -417,21 +396,23 @@ COLD static void resolve_and_connect(struct server *server, const struct config_
             connect_to(server);
         else
             fail(server, error.message, "08006", SLICE_EMPTY);
-        return;
+    } else if (address_from_literal(&server->address, host->name, host->port)) {
+        connect_to(server);
+    } else if (!lookup_begin(server, host)) {
+        fail(server, "out of memory", "53200", SLICE_EMPTY);
     }
-    if (address_from_literal(&server->address, host->name, host->port)) {
+}
+
+void server_resolved(struct server *server, const struct resolve_answer *answer)
+{
+    char text[200];
+    if (answer->count > 0) {
+        server->address = answer->addresses[answer->turn % (unsigned)answer->count];
         connect_to(server);
         return;
     }
-    struct lookup *lookup = malloc(sizeof(*lookup));
-    if (lookup != NULL) {
-        *lookup = (struct lookup){server->part, server->id};
-        if (resolver_ask(registry_resolver(server->part->pool->registry), host->name, host->port,
-                         server->part->worker, resolved, lookup))
-            return;
-        free(lookup);
-    }
-    fail(server, "out of memory", "53200", SLICE_EMPTY);
+    snprintf(text, sizeof(text), "server DNS lookup failed: %s", answer->error);
+    fail(server, text, "08006", SLICE_EMPTY);
 }
 
 void server_connect(struct pool_part *part, int host, struct pool_waiter *dedicated_to)

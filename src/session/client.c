@@ -34,6 +34,20 @@ static const uint8_t legal[CLIENT_STATES] = {
     [CLIENT_REPLICATION] = 0,
 };
 
+void client_notice(struct client *client, const char *message)
+{
+    struct buf out = BUF_INIT;
+    encode_notice(&out, "NOTICE", "00000", message);
+    client_write_buf(client, &out);
+    buf_free(&out);
+}
+
+COLD static void wait_notice_due(struct timer *timer)
+{
+    client_notice(list_entry(timer, struct client, timer),
+                  "all server connections are in use; the query is waiting for one");
+}
+
 void client_set_state(struct client *client, enum client_state state)
 {
     if (client->state == state)
@@ -46,6 +60,10 @@ void client_set_state(struct client *client, enum client_state state)
         client_arm_idle(client);
     else if (state != CLIENT_GREETING)
         timer_stop(&client->timer);
+    uint64_t notify_s = (uint64_t)config_settings(client->session->config)->query_wait_notify;
+    if (state == CLIENT_WAITING && notify_s > 0)
+        timer_start(worker_loop(client->session->worker), &client->timer, notify_s * US_PER_SECOND,
+                    wait_notice_due);
 }
 
 const char *client_state_name(const struct client *client)
@@ -53,18 +71,25 @@ const char *client_state_name(const struct client *client)
     return state_names[client->state];
 }
 
-COLD const char *client_prefix(const struct client *client)
+const char *client_address(const struct client *client)
 {
-    static _Thread_local char text[320];
+    static _Thread_local char text[INET6_ADDRSTRLEN + 16];
     char host[INET6_ADDRSTRLEN] = "unix";
     if (client->peer_family != AF_UNIX)
         inet_ntop(client->peer_family, client->peer_ip, host, sizeof(host));
     int port = client->peer_family == AF_UNIX ? client->local_port : client->peer_port;
+    snprintf(text, sizeof(text), "%s:%d", host, port);
+    return text;
+}
+
+COLD const char *client_prefix(const struct client *client)
+{
+    static _Thread_local char text[320];
     const char *database = client->part != NULL              ? client->part->pool->database->name
                            : client->state == CLIENT_CONSOLE ? "pgbouncer"
                                                              : "(nodb)";
-    snprintf(text, sizeof(text), "C-%p: %s/%s@%s:%d", (const void *)client, database,
-             client->user != NULL ? client->user->name : "(nouser)", host, port);
+    snprintf(text, sizeof(text), "C-%p: %s/%s@%s", (const void *)client, database,
+             client->user != NULL ? client->user->name : "(nouser)", client_address(client));
     return text;
 }
 
@@ -149,12 +174,18 @@ void client_note_parameter(struct client *client, struct slice name, struct slic
  * ----------------------------------------------------------------------------------------------------------
  */
 
+struct registry_database *client_database(const struct client *client)
+{
+    return client->part != NULL ? client->part->pool->database
+                                : registry_console(client->session->shared->registry);
+}
+
 static void give_back_counts(struct client *client)
 {
     if (client->is_counted)
         budget_give(&client->session->shared->clients);
     if (client->is_user_counted) {
-        budget_give(&client->part->pool->database->clients);
+        budget_give(&client_database(client)->clients);
         budget_give(&client->user->clients);
     }
     client->is_counted = client->is_user_counted = false;
@@ -191,8 +222,10 @@ void client_close_with(struct client *client, const struct buf *last_word, const
     atomic_fetch_sub_explicit(&session->load, 1, memory_order_relaxed);
     registry_tell_quiet(session->shared->registry);
     list_remove(&session->clients, &client->node);
-    if (list_node_is_linked(&client->pool_node))
+    if (list_node_is_linked(&client->pool_node)) {
         list_remove(&client->part->clients, &client->pool_node);
+        pool_client_gone(client->part);
+    }
     if (session->outbox->to == client->conn)
         outbox_flush(session->outbox);
     conn_close_after_output(client->conn);
@@ -347,7 +380,7 @@ struct client *client_new(struct session_worker *session, int fd, const struct a
         return NULL;
     const struct config_settings *settings = config_settings(session->config);
     client->session = session;
-    client->id = atomic_fetch_add(&session->shared->next_client_id, 1) + 1;
+    client->id = registry_next_id(session->shared->registry);
     client->connect_time_us = client->request_time_us = clock_now_us();
     client->is_readable = true;
     keep_addresses(client, peer, local);

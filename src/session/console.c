@@ -40,6 +40,7 @@ static void query(struct client *client, struct slice body)
         return;
     }
     client->is_console_busy = true;
+    counter_bump(&client->session->counters.query_count);
     const struct session_console_query out = {client->session, client->key, client->user->name, text,
                                               client->is_admin};
     console->execute(console->context, &out);

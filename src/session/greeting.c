@@ -71,6 +71,9 @@ static void become_ready(struct client *client, struct slice changed)
     if (welcome != NULL)
         append_parameters(client, &out, slice_make(welcome->bytes, welcome->len), changed);
     encode_backend_key(&out, slice_make(client->key, CLIENT_KEY_BYTES));
+    const char *message = config_settings(client->session->config)->login_notify_message;
+    if (message[0] != '\0')
+        encode_notice(&out, "NOTICE", "00000", message);
     encode_ready(&out, 'I');
     welcome_unref(welcome);
     login_reply(client, &out);

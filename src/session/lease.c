@@ -110,8 +110,11 @@ struct lease *lease_begin(struct client *client, struct server *server, enum lea
     lease->wait_us = wait_us;
     lease->granted_us = server->request_time_us;
     server->owner = lease;
-    if (purpose == LEASE_WORK)
+    if (purpose == LEASE_WORK) { /* not for Weir's own question at a login */
+        counter_bump(&server->part->counters.server_assignment_count);
+        server->is_used = true;
         sequence_leased(client, server);
+    }
     forget_old_plans(lease);
     return lease;
 }
@@ -572,6 +575,15 @@ COLD static void ask_for_locks(struct lease *lease)
     lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW | OWED_PROBE});
 }
 
+/* server_fast_close: the session ends with its server. */
+COLD static void close_fast(struct lease *lease)
+{
+    struct client *client = lease->client;
+    const char *reason = lease->server->close_reason;
+    lease_break(lease, reason);
+    client_fail(client, "57P01", reason);
+}
+
 bool lease_try_release(struct lease *lease)
 {
     struct client *client = lease->client;
@@ -595,6 +607,10 @@ bool lease_try_release(struct lease *lease)
     bool is_bound = lease->server->part->settings.mode == POOL_MODE_SESSION || pin_is_held(&client->pins) ||
                     transaction_is_lost(&client->tx);
     if (is_bound && lease->purpose == LEASE_WORK) {
+        if (lease->server->is_closing && lease->server->part->settings.fast_close) {
+            close_fast(lease);
+            return true;
+        }
         ask_for_locks(lease);
         return false;
     }

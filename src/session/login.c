@@ -37,16 +37,18 @@ void login_reply(struct client *client, struct buf *out)
 
 /* ---- limits ---- */
 
-static bool count_in(struct client *client, const struct config_database *database)
+/* `limit` is that of the database. An administrator is let in whatever the limits are. */
+static bool count_in(struct client *client, int limit)
 {
     const struct config *config = client->session->config;
     const struct config_user *user = config_user_find(config, client->user->name);
-    struct registry_database *shared = client->part->pool->database;
-    if (!budget_take(&shared->clients, config_max_db_client_connections(config, database))) {
+    struct registry_database *shared = client_database(client);
+    int user_limit = config_max_user_client_connections(config, user);
+    if (!budget_take(&shared->clients, client->is_admin ? 0 : limit)) {
         client_fail(client, "53300", "client connections exceeded (max_db_client_connections)");
         return false;
     }
-    if (!budget_take(&client->user->clients, config_max_user_client_connections(config, user))) {
+    if (!budget_take(&client->user->clients, client->is_admin ? 0 : user_limit)) {
         budget_give(&shared->clients);
         client_fail(client, "53300", "client connections exceeded (max_user_client_connections)");
         return false;
@@ -73,13 +75,15 @@ static bool join_pool(struct client *client)
     }
     if (login->credential != NULL && strcmp(pool_user, login->user) == 0)
         pool_set_credential(pool, login->credential);
-    else if (session->users != NULL && userlist_find(session->users, slice_str(pool_user)) != NULL)
-        pool_set_credential(pool, userlist_find(session->users, slice_str(pool_user)));
+    else
+        session_share_credential(session, pool);
     if (session->cache != NULL && !session->has_seen_user) {
         session->has_seen_user = true;
         session->shared->user_seen.fn(session->shared->user_seen.context, pool_user);
     }
     client->part = part;
+    if (database->is_fallback && !atomic_exchange(&pool->database->is_auto, true))
+        log_info("registered new auto-database: db=%s", login->database);
     if (part->context == NULL)
         cached_part_configure(part);
     list_push_back(&part->clients, &client->pool_node);
@@ -99,10 +103,12 @@ void login_authenticated(struct client *client)
         log_write(LOG_LEVEL_LOG, client_prefix(client), "login attempt: db=%s user=%s tls=no",
                   login->database, login->user);
     if (login->is_console) {
-        login_console_ready(client);
+        if (count_in(client, config_settings(session->config)->max_db_client_connections))
+            login_console_ready(client);
         return;
     }
-    if (!join_pool(client) || !count_in(client, client->part->database))
+    if (!join_pool(client) ||
+        !count_in(client, config_max_db_client_connections(session->config, client->part->database)))
         return;
     transaction_free(&client->tx);
     transaction_init(&client->tx, login->settings);
@@ -205,6 +211,28 @@ static bool take_parameters(struct client *client, struct slice parameters)
     return is_good;
 }
 
+/* The server's administrator sees where the client comes from. */
+static bool add_host(struct client *client)
+{
+    struct slice name = SLICE_LITERAL("app");
+    char text[320];
+    if (!config_settings(client->session->config)->application_name_add_host)
+        return true;
+    profile_get(client->login->settings, SLICE_LITERAL("application_name"), &name);
+    if (name.len > 200)
+        name.len = 200;
+    snprintf(text, sizeof(text), "%.*s - %s", (int)name.len, (const char *)name.data, client_address(client));
+    struct profile *profile =
+        profile_set(client->login->settings, SLICE_LITERAL("application_name"), slice_str(text));
+    if (profile == NULL) {
+        client_fail(client, "53200", "out of memory");
+        return false;
+    }
+    profile_unref(client->login->settings);
+    client->login->settings = profile;
+    return true;
+}
+
 /* A client that asks for more than 3.0, or for options of the protocol, is told what there is. */
 static void negotiate(struct client *client, const struct startup *startup)
 {
@@ -258,7 +286,7 @@ static void begin_session(struct client *client, const struct startup *startup)
 {
     struct client_login *login = client->login;
     login->settings = profile_empty(client->session->shared->profiles);
-    if (!take_parameters(client, startup->parameters))
+    if (!take_parameters(client, startup->parameters) || !add_host(client))
         return;
     if (login->user == NULL || login->user[0] == '\0') {
         client_fail(client, "28000", "no PostgreSQL user name specified in startup packet");

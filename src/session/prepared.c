@@ -32,6 +32,25 @@ COLD static void append_parse(struct buf *out, struct slice name, const struct s
     encode_end(out, begun);
 }
 
+/* Parse and Bind are counted where prepared statements are tracked. */
+static void count(const struct pool_part *part, _Atomic uint64_t *counter)
+{
+    if (config_settings(part->config)->max_prepared_statements > 0)
+        counter_bump(counter);
+}
+
+/* What the server held and has to leave; its reference is given up. */
+COLD static bool send_close(struct lease *lease, struct statement *victim)
+{
+    char name[STATEMENT_NAME_SIZE];
+    size_t len = statement_name(victim, name);
+    encode_target(outbox_make(lease->session->outbox, lease->server->conn), MSG_CLOSE, 'S',
+                  slice_make(name, len));
+    outbox_made(lease->session->outbox);
+    statement_unref(victim);
+    return lease_owe(lease, (struct owed){.kind = OWED_CLOSE, .flags = OWED_SWALLOW});
+}
+
 /* Puts a Parse of the server's own name into the outbox, and a Close of whoever has to leave for it. */
 COLD static bool send_parse(struct lease *lease, struct statement *statement, struct owed entry)
 {
@@ -39,30 +58,30 @@ COLD static bool send_parse(struct lease *lease, struct statement *statement, st
     struct outbox *outbox = lease->session->outbox;
     char name[STATEMENT_NAME_SIZE];
     bool is_added = true;
-    if (server->statements == NULL) {
-        int limit = config_settings(server->part->config)->max_prepared_statements;
-        server->statements = statement_set_new((uint32_t)limit);
+    struct statement *victim = NULL;
+    uint32_t limit = (uint32_t)config_settings(server->part->config)->max_prepared_statements;
+    if (server->statements == NULL)
+        server->statements = statement_set_new(limit);
+    if (server->statements != NULL) {
+        statement_set_limit(server->statements, limit); /* which a reload may have changed */
+        while ((victim = statement_set_evict(server->statements)) != NULL)
+            if (!send_close(lease, victim))
+                return false;
+        victim = statement_set_add(server->statements, statement, &is_added);
     }
-    struct statement *victim =
-        server->statements == NULL ? NULL : statement_set_add(server->statements, statement, &is_added);
     if (server->statements == NULL || !is_added) {
         struct client *client = lease->client;
         lease_break(lease, "out of memory");
         client_fail(client, "53200", "out of memory");
         return false;
     }
+    if (victim != NULL && !send_close(lease, victim))
+        return false;
     struct buf *out = outbox_make(outbox, server->conn);
-    if (victim != NULL) {
-        size_t len = statement_name(victim, name);
-        encode_target(out, MSG_CLOSE, 'S', slice_make(name, len));
-        statement_unref(victim);
-    }
     size_t len = statement_name(statement, name);
     append_parse(out, slice_make(name, len), statement);
     outbox_made(outbox);
     counter_bump(&server->part->counters.server_parse_count);
-    if (victim != NULL && !lease_owe(lease, (struct owed){.kind = OWED_CLOSE, .flags = OWED_SWALLOW}))
-        return false;
     return lease_owe(lease, entry);
 }
 
@@ -161,6 +180,8 @@ struct statement *route_intern(struct client *client, const struct parse_view *v
 COLD static enum route_step parse_duplicate(struct lease *lease, struct slice name, struct slice whole)
 {
     struct outbox *outbox = lease->session->outbox;
+    client_log(lease->client, LOG_LEVEL_WARNING, "prepared statement '%.*s' was already prepared",
+               (int)(name.len < 100 ? name.len : 100), (const char *)name.data);
     encode_parse(outbox_make(outbox, lease->server->conn), name, SLICE_LITERAL(""), SLICE_EMPTY);
     outbox_made(outbox);
     encode_target(&lease->cleanup, MSG_CLOSE, 'S', name);
@@ -184,7 +205,7 @@ static enum route_step parse_named(struct lease *lease, const struct parse_view 
         return route_fail(client, "53200", "out of memory");
     struct owed entry = {.kind = OWED_PARSE, .statement = statement_ref(statement), .name = name};
     if (!route_renames(lease)) {
-        counter_bump(&lease->server->part->counters.server_parse_count);
+        count(client->part, &lease->server->part->counters.server_parse_count);
         route_pass(client, whole);
         return lease_owe(lease, entry) ? ROUTE_DONE : ROUTE_ENDED;
     }
@@ -205,7 +226,7 @@ static enum route_step parse_unnamed(struct lease *lease, struct statement *stat
     struct client *client = lease->client;
     route_replace(&client->unnamed, statement);
     route_replace(&lease->server->unnamed, statement);
-    counter_bump(&lease->server->part->counters.server_parse_count);
+    count(client->part, &lease->server->part->counters.server_parse_count);
     route_pass(client, whole);
     return lease_owe(lease, (struct owed){.kind = OWED_PARSE}) ? ROUTE_DONE : ROUTE_ENDED;
 }
@@ -260,6 +281,10 @@ enum route_step route_on_parse(struct client *client, const struct frame *frame,
         step = route_fail(client, "0A000", "transaction blocks not allowed in statement pooling mode");
         goto done;
     }
+    if (route_is_refused_by_pin(client, statement->class, false)) {
+        step = client->is_ending ? ROUTE_ENDED : ROUTE_DONE;
+        goto done;
+    }
     if (parse_without_server(client, &view, statement)) {
         step = ROUTE_DONE;
         goto done;
@@ -275,7 +300,7 @@ enum route_step route_on_parse(struct client *client, const struct frame *frame,
         goto done;
     }
     lease->is_batch_open = true;
-    counter_bump(&client->part->counters.client_parse_count);
+    count(client->part, &client->part->counters.client_parse_count);
     step = view.name.len > 0 ? parse_named(lease, &view, statement, whole)
                              : parse_unnamed(lease, statement, whole);
 done:
@@ -353,7 +378,7 @@ enum route_step route_on_bind(struct client *client, const struct frame *frame, 
         return ROUTE_ENDED;
     if (!lease_portal_set(lease, view.portal, statement))
         return route_fail(client, "53200", "out of memory");
-    counter_bump(&client->part->counters.bind_count);
+    count(client->part, &client->part->counters.bind_count);
     struct owed entry = {.kind = OWED_BIND};
     if (statement != NULL && view.statement.len > 0)
         entry.statement = statement_ref(statement);

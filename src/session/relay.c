@@ -58,13 +58,18 @@ COLD static void forget_unnamed(struct lease *lease)
     lease_forget_unnamed(lease->server);
 }
 
+static bool forgives(const struct client *client, const struct sql_statement *statement)
+{
+    return pin_forgives(config_settings(client->part->config)->harmless_functions, statement);
+}
+
 static void completed(struct lease *lease, const struct sql_statement *statement, struct slice tag)
 {
     struct client *client = lease->client;
     bool is_block = transaction_block(&client->tx) != TRANSACTION_IDLE;
     transaction_completed(&client->tx, statement, tag);
     uint16_t before = client->pins.mask;
-    pin_completed(&client->pins, statement, is_block, false);
+    pin_completed(&client->pins, statement, is_block, forgives(client, statement));
     if (statement->flags & (SQL_ADVISORY_LOCK | SQL_ADVISORY_UNLOCK))
         lease->is_lock_unsure = true;
     uint16_t added = (uint16_t)(client->pins.mask & ~before);
@@ -192,7 +197,7 @@ COLD static void note_error(struct lease *lease, const struct owed *front, const
     const struct sql_statement *statement =
         front->kind == OWED_QUERY || front->kind == OWED_EXECUTE ? statement_of(front) : NULL;
     if (statement != NULL && !is_misspelt(front, view))
-        pin_failed(&client->pins, statement, false);
+        pin_failed(&client->pins, statement, forgives(client, statement));
     if (statement != NULL && statement->flags & (SQL_ADVISORY_LOCK | SQL_ADVISORY_UNLOCK))
         lease->is_lock_unsure = true;
     transaction_errored(&client->tx);

@@ -36,6 +36,10 @@ struct lease *route_lease(struct client *client, bool must_be_alone)
     struct lease *lease = client->lease;
     if (lease == NULL) {
         client->request_time_us = clock_event_us();
+        if (atomic_load_explicit(&client->session->shared->is_draining, memory_order_relaxed)) {
+            client_fail(client, "57P01", "server shutting down");
+            return NULL;
+        }
         struct server *server =
             pool_lease(client->part, &client->waiter, NULL, transaction_current(&client->tx));
         if (server == NULL) {
@@ -169,6 +173,48 @@ bool route_is_refused_by_mode(const struct client *client, const struct sql_clas
     return client->part->settings.mode == POOL_MODE_STATEMENT && class->flags & SQL_CLASS_TRANSACTION;
 }
 
+/* Is nothing to be answered before the message at hand? */
+static bool is_next_answer(const struct client *client)
+{
+    const struct lease *lease = client->lease;
+    return lease == NULL || (owed_is_empty(&lease->owed) && !lease->is_batch_open && !lease->is_skipping);
+}
+
+/*
+ * What would bind the session to its server is refused where pin = refuse says so, before it is sent: as an
+ * error where it is the next answer, else, since what was sent before has yet to be answered, with the end of
+ * the session.
+ */
+bool route_is_refused_by_pin(struct client *client, const struct sql_class *class, bool is_simple)
+{
+    const struct config_settings *settings = config_settings(client->part->config);
+    struct pins pins = client->pins;
+    char reasons[200], message[320];
+    if (settings->pin != PIN_REFUSE || client->part->settings.mode == POOL_MODE_SESSION)
+        return false;
+    for (uint32_t i = 0; i < class->n_statements; i++)
+        pin_completed(&pins, &class->statements[i], true,
+                      pin_forgives(settings->harmless_functions, &class->statements[i]));
+    pins.mask &= (uint16_t)~client->pins.mask;
+    if (pins.mask == 0)
+        return false;
+    pin_text(&pins, reasons, sizeof(reasons));
+    snprintf(message, sizeof(message), "pin = refuse does not allow what would keep a server: %s", reasons);
+    if (!is_next_answer(client)) {
+        client_fail(client, "0A000", message);
+        return true;
+    }
+    struct buf out = BUF_INIT;
+    encode_error(&out, "ERROR", "0A000", message,
+                 pin_has(&pins, PIN_CODE)
+                     ? "Functions that leave nothing behind can be listed in harmless_functions."
+                     : NULL);
+    if (transaction_is_held(&client->tx))
+        transaction_failed_while_held(&client->tx);
+    answer_error(client, &out, is_simple);
+    return true;
+}
+
 static enum route_step send_query(struct client *client, struct sql_class *class, const struct frame *frame,
                                   struct slice whole)
 {
@@ -197,17 +243,12 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     return ROUTE_DONE;
 }
 
-/* Is nothing to be answered before the message at hand? */
-static bool is_next_answer(const struct client *client)
-{
-    const struct lease *lease = client->lease;
-    return lease == NULL || (owed_is_empty(&lease->owed) && !lease->is_batch_open && !lease->is_skipping);
-}
-
 static enum route_step on_query(struct client *client, const struct frame *frame, struct slice whole)
 {
     struct slice text = SLICE_EMPTY;
     bool is_whole = whole.len == frame->total;
+    if (config_settings(client->part->config)->disable_pqexec)
+        return route_fail(client, "0A000", "PQexec disallowed");
     if (!is_whole && frame->total <= QUERY_WHOLE)
         return ROUTE_MORE;
     if (is_whole && !decode_query(frame->body, &text))
@@ -221,6 +262,11 @@ static enum route_step on_query(struct client *client, const struct frame *frame
     struct sql_class *class = answer.class;
     if (route_is_refused_by_mode(client, class))
         return route_fail(client, "0A000", "transaction blocks not allowed in statement pooling mode");
+    bool is_refusing = config_settings(client->part->config)->pin == PIN_REFUSE;
+    if (is_refusing && !is_whole && client->part->settings.mode != POOL_MODE_SESSION)
+        return route_fail(client, "54000", "pin = refuse does not allow what is too long to be looked into");
+    if (is_refusing && route_is_refused_by_pin(client, class, true))
+        return client->is_ending ? ROUTE_ENDED : ROUTE_DONE;
     struct transaction_decision decision =
         transaction_decide(&client->tx, class, client->may_defer && is_next_answer(client));
     if (is_whole && (decision.move == TRANSACTION_ANSWER || decision.move == TRANSACTION_REFUSE)) {
@@ -244,6 +290,9 @@ COLD static enum route_step on_function_call(struct client *client, const struct
 {
     if (route_is_refused(client, true))
         return ROUTE_DONE;
+    if (config_settings(client->part->config)->pin == PIN_REFUSE &&
+        client->part->settings.mode != POOL_MODE_SESSION)
+        return route_fail(client, "0A000", "pin = refuse does not allow function calls of the protocol");
     struct lease *lease = route_lease(client, true);
     if (lease == NULL)
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;

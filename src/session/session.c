@@ -19,7 +19,10 @@
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
-enum { MEMO_BYTES = 4 * 1024 * 1024 };
+enum {
+    MEMO_BYTES = 4 * 1024 * 1024,
+    DRAIN_GRACE_US = 333 * 1000, /* for those who wait already: a server may come back in time */
+};
 
 struct session_worker *session_worker_new(struct session_shared *shared, struct worker *worker,
                                           struct config *config, struct userlist *users)
@@ -60,6 +63,7 @@ static void close_servers(struct session_worker *session)
         if (part != NULL) {
             timer_stop(&part->retry_timer);
             timer_stop(&part->reserve_timer);
+            timer_stop(&part->idle_timer);
         }
     }
 }
@@ -68,6 +72,7 @@ void session_worker_end(struct session_worker *session)
 {
     session_enter(session);
     peer_end(session);
+    timer_stop(&session->drain_timer);
     session_kill(session, NULL, "server shutting down");
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
         struct pool_part *part = pool->parts[worker_index(session->worker)];
@@ -213,6 +218,8 @@ COLD static void failed(struct pool_waiter *waiter, struct slice response, const
     session_enter(session);
     struct buf last_word = BUF_INIT;
     buf_append_slice(&last_word, response);
+    if (config_settings(session->config)->log_pooler_errors)
+        client_log(client, LOG_LEVEL_WARNING, "pooler error: %s", reason);
     client_close_with(client, &last_word, reason);
     buf_free(&last_word);
     session_leave(session);
@@ -232,12 +239,24 @@ COLD static void cancelled(void *owner, struct server *server)
     session_leave(session);
 }
 
+COLD static void close_wanted(void *owner, struct server *server)
+{
+    (void)server;
+    struct lease *lease = owner;
+    struct session_worker *session = lease->session;
+    session_enter(session);
+    if (owed_is_empty(&lease->owed))
+        lease_try_release(lease);
+    session_leave(session);
+}
+
 const struct server_events session_server_events = {
     .on_data = server_data,
     .on_drained = server_drained,
     .on_lost = server_lost,
     .on_free = server_free_state,
     .on_cancelled = cancelled,
+    .on_close_wanted = close_wanted,
     .on_reset = server_reset,
     .on_crashed = server_crashed,
     .part_free = cached_part_free,
@@ -355,10 +374,10 @@ static bool is_called(const struct client *client, const void *context)
            (name->pointer != 0 && (uintptr_t)client == name->pointer);
 }
 
-static bool is_without_server(const struct client *client, const void *context)
+static bool is_waiting(const struct client *client, const void *context)
 {
     (void)context;
-    return client->lease == NULL && client->state != CLIENT_CONSOLE;
+    return client->lease == NULL && (client->state == CLIENT_WAITING || client->state < CLIENT_IDLE);
 }
 
 static bool is_without_database(const struct client *client, const void *config)
@@ -378,9 +397,15 @@ size_t session_kill(struct session_worker *session, const struct registry_databa
     return end_clients(session, database != NULL ? is_of_database : is_anyone, database, "57P01", reason);
 }
 
+COLD static void drain_due(struct timer *timer)
+{
+    end_clients(list_entry(timer, struct session_worker, drain_timer), is_waiting, NULL, "57P01",
+                "server shutting down");
+}
+
 void session_drain(struct session_worker *session)
 {
-    end_clients(session, is_without_server, NULL, "57P01", "server shutting down");
+    timer_start(worker_loop(session->worker), &session->drain_timer, DRAIN_GRACE_US, drain_due);
 }
 
 typedef void (*part_fn)(struct pool_part *part);
@@ -403,7 +428,7 @@ static void pause_part(struct pool_part *part)
 
 static void reconnect_part(struct pool_part *part)
 {
-    pool_close_servers(part, "close_needed");
+    pool_close_servers(part, "database configuration changed");
     pool_serve(part);
 }
 
@@ -420,6 +445,37 @@ void session_resume(struct session_worker *session, const struct registry_databa
 void session_reconnect(struct session_worker *session, const struct registry_database *database)
 {
     for_parts(session, database, reconnect_part);
+}
+
+/* Each database belongs to one worker here; its clients may come to any. */
+void session_keep_minimums(struct session_worker *session)
+{
+    const struct config *config = session->config;
+    session_enter(session);
+    for (size_t i = 0; i < config_database_count(config); i++) {
+        const struct config_database *database = config_database_at(config, i);
+        if (database->is_fallback || database->user[0] == '\0' ||
+            config_min_pool_size(config, database) <= 0 ||
+            i % (size_t)session->shared->worker_count != (size_t)worker_index(session->worker))
+            continue;
+        struct pool *pool = registry_pool(session->shared->registry, database->name, database->user);
+        struct pool_part *part = pool != NULL ? pool_part(pool, session->worker, session->config) : NULL;
+        if (part == NULL)
+            continue;
+        session_share_credential(session, pool);
+        if (part->context == NULL)
+            cached_part_configure(part);
+        pool_serve(part);
+    }
+    session_leave(session);
+}
+
+void session_share_credential(struct session_worker *session, struct pool *pool)
+{
+    struct credential *known =
+        session->users != NULL ? userlist_find(session->users, slice_str(pool->user->name)) : NULL;
+    if (known != NULL)
+        pool_set_credential(pool, known);
 }
 
 void session_configure(struct session_worker *session, struct config *config, struct userlist *users)
@@ -443,6 +499,7 @@ void session_configure(struct session_worker *session, struct config *config, st
         if (client->part != NULL && client->state >= CLIENT_IDLE && client->state < CLIENT_CONSOLE)
             client_configure(client);
     }
+    session_keep_minimums(session);
     config_unref(old);
     userlist_unref(old_users);
     session_leave(session);

@@ -193,6 +193,41 @@ static void apply_flags(struct pins *pins, const struct sql_statement *statement
         pin_uncounted(pins, PIN_SEQUENCE);
 }
 
+static bool is_listed(const char *list, const struct sql_function *function)
+{
+    const struct slice name = slice_str(function->name);
+    const struct slice schema = function->schema != NULL ? slice_str(function->schema) : SLICE_EMPTY;
+    while (*list != '\0') {
+        size_t len = strcspn(list, ",");
+        struct slice entry = slice_make(list, len);
+        while (entry.len > 0 && (entry.data[0] == ' ' || entry.data[0] == '\t'))
+            entry = slice_from(entry, 1);
+        while (entry.len > 0 && (entry.data[entry.len - 1] == ' ' || entry.data[entry.len - 1] == '\t'))
+            entry.len--;
+        const uint8_t *dot = entry.len > 0 ? memchr(entry.data, '.', entry.len) : NULL;
+        size_t prefix = dot != NULL ? (size_t)(dot - entry.data) : 0;
+        if (dot == NULL && slice_equal(entry, name))
+            return true;
+        if (dot != NULL && slice_equal(slice_make(entry.data, prefix), schema) &&
+            slice_equal(slice_from(entry, prefix + 1), name))
+            return true;
+        list += len + (list[len] == ',' ? 1 : 0);
+    }
+    return false;
+}
+
+bool pin_forgives(const char *harmless, const struct sql_statement *statement)
+{
+    if ((statement->flags & SQL_UNKNOWN_FUNCTION) == 0)
+        return true;
+    if (harmless[0] == '\0')
+        return false;
+    for (uint16_t i = 0; i < statement->n_functions; i++)
+        if (!statement->functions[i].is_builtin && !is_listed(harmless, &statement->functions[i]))
+            return false;
+    return true;
+}
+
 void pin_completed(struct pins *pins, const struct sql_statement *statement, bool in_block,
                    bool forgives_functions)
 {

@@ -401,6 +401,22 @@ static struct statement *take_out(struct statement_set *set, struct held **at)
     return statement;
 }
 
+void statement_set_limit(struct statement_set *set, uint32_t limit)
+{
+    set->limit = limit > 0 ? limit : 1;
+}
+
+static struct statement *take_oldest(struct statement_set *set)
+{
+    const struct held *oldest = list_entry(list_first(&set->lru), struct held, node);
+    return take_out(set, find_held(set, oldest->statement));
+}
+
+struct statement *statement_set_evict(struct statement_set *set)
+{
+    return set->lru.count > set->limit ? take_oldest(set) : NULL;
+}
+
 struct statement *statement_set_add(struct statement_set *set, struct statement *statement, bool *ok)
 {
     struct held *held = calloc(1, sizeof(*held));
@@ -408,10 +424,8 @@ struct statement *statement_set_add(struct statement_set *set, struct statement 
     *ok = held != NULL;
     if (held == NULL)
         return NULL;
-    if (set->lru.count >= set->limit) {
-        const struct held *oldest = list_entry(list_first(&set->lru), struct held, node);
-        victim = take_out(set, find_held(set, oldest->statement));
-    }
+    if (set->lru.count >= set->limit)
+        victim = take_oldest(set);
     if (set->lru.count >= set->n_buckets)
         set_grow(set);
     held->statement = statement_ref(statement);

@@ -5,7 +5,8 @@ import pytest
 from harness import wire
 from harness.compare import assert_same
 from harness.crowd import crowd
-from harness.wire import SYNC
+from harness.wait import until
+from harness.wire import SYNC, bind, execute, parse
 
 pytestmark = pytest.mark.needs("prepared")
 
@@ -165,3 +166,39 @@ def test_p07_inside_a_transaction_the_error_is_the_clients(start, database):
     client.do("ROLLBACK")
     client.ask(run("s"))
     assert client.ask(run("s")).texts == [("1", "new")]
+
+
+def test_p06_another_limit_holds_for_connections_that_are_there(start):
+    """max_prepared_statements grows and shrinks under a connection: it holds as many as may be, the latest ones."""
+    pooler = start(default_pool_size=1, max_prepared_statements=1)
+    client = pooler.wire()
+
+    def held():
+        return int(client.value("SELECT count(*) FROM pg_prepared_statements"))
+
+    def prepare(numbers):
+        for number in numbers:
+            client.send(parse(f"SELECT {number}", f"s{number}"), bind(statement=f"s{number}"), execute(), SYNC)
+            assert client.ready().texts == [(f"{number}",)]
+
+    prepare(range(3))
+    assert held() == 1
+    with pooler.admin() as console:
+        console.run("SET max_prepared_statements = 5")
+        prepare(range(3, 9))
+        assert held() == 5
+        console.run("SET max_prepared_statements = 2")
+        prepare([9])
+        assert held() == 2
+    for number in range(10):
+        client.send(bind(statement=f"s{number}"), execute(), SYNC)
+        assert client.ready().texts == [(f"{number}",)], "none is lost to its client"
+
+
+@pytest.mark.parametrize("limit, counted", [(0, "0"), (10, "1")])
+def test_parses_are_counted_where_they_are_tracked(start, limit, counted):
+    pooler = start(max_prepared_statements=limit)
+    pooler.wire().send(parse("SELECT 1", "s"), bind(statement="s"), execute(), SYNC)
+    until("it has run", lambda: pooler.show("STATS")[0]["total_query_count"] == "1")
+    row = pooler.show("STATS")[0]
+    assert [row[f"total_{name}_count"] for name in ("client_parse", "server_parse", "bind")] == [counted] * 3

@@ -26,6 +26,7 @@ enum snapshot_part {
     SNAPSHOT_MEMORY = 64,     /* memory by kind */
     SNAPSHOT_PINS = 128,      /* sessions that hold their server */
     SNAPSHOT_TEMPLATES = 256, /* statement templates with the most server time */
+    SNAPSHOT_NAMES = 512,     /* what the resolver remembers; lists: its figures */
 };
 
 /* One (database, user) pool. Merging adds the counts and counters of the same pool up and keeps the longest
@@ -131,11 +132,19 @@ struct show_worker {
     int servers;
 };
 
+/* A name that the resolver remembers. */
+struct show_name {
+    const char *host;
+    uint64_t ttl_s;
+    const char *addresses; /* comma separated; "" after a failure */
+};
+
 /* Connections by state, over the process. Merging adds. */
 struct show_lists {
     int free_clients, used_clients, login_clients, free_servers, used_servers;
     int dns_names, dns_zones, dns_queries, dns_pending;
     int console_clients; /* of used_clients, those on the console */
+    uint64_t console_commands;
 };
 
 /* The answer stores; filled once, by the control thread. */
@@ -168,6 +177,7 @@ struct show_pin *snapshot_add_pin(struct admin_snapshot *snapshot);
 struct show_template *snapshot_add_template(struct admin_snapshot *snapshot);
 struct show_memory *snapshot_add_memory(struct admin_snapshot *snapshot);
 struct show_worker *snapshot_add_worker(struct admin_snapshot *snapshot);
+struct show_name *snapshot_add_name(struct admin_snapshot *snapshot);
 struct show_lists *snapshot_lists(struct admin_snapshot *snapshot);
 struct show_store *snapshot_store(struct admin_snapshot *snapshot);
 
@@ -187,6 +197,7 @@ size_t snapshot_pins(const struct admin_snapshot *snapshot, const struct show_pi
 size_t snapshot_templates(const struct admin_snapshot *snapshot, const struct show_template **rows);
 size_t snapshot_memory(const struct admin_snapshot *snapshot, const struct show_memory **rows);
 size_t snapshot_workers(const struct admin_snapshot *snapshot, const struct show_worker **rows);
+size_t snapshot_names(const struct admin_snapshot *snapshot, const struct show_name **rows);
 const struct show_lists *snapshot_get_lists(const struct admin_snapshot *snapshot);
 const struct show_store *snapshot_get_store(const struct admin_snapshot *snapshot);
 

@@ -31,8 +31,9 @@ enum { POOL_SERVER_STATES = 5 };
 struct pool_settings {
     int size, min_size, reserve_size;
     int max_db_connections, max_user_connections;
-    uint64_t reserve_timeout_us, query_wait_timeout_us;
+    uint64_t reserve_timeout_us, query_wait_timeout_us, query_timeout_us;
     uint64_t server_lifetime_us, server_idle_timeout_us;
+    uint64_t pool_idle_timeout_us, autodb_idle_timeout_us;
     uint64_t server_connect_timeout_us, server_login_retry_us, server_check_delay_us;
     const char *reset_query, *check_query; /* "" for none */
     bool reset_always, is_round_robin, fast_close;
@@ -71,7 +72,9 @@ struct pool_part {
     struct list waiters;                     /* oldest first */
     struct list newcomers;                   /* logging in; wait for the first welcome */
     struct list clients;                     /* session's: all clients of this part */
-    struct timer retry_timer, reserve_timer;
+    struct timer retry_timer, reserve_timer, idle_timer;
+    uint64_t empty_since_us; /* without client and server */
+    bool is_forgotten;       /* empty for so long that it is not shown any more */
     int next_host;
     int asked_worker; /* who was asked last to make room (evict) */
     size_t promised;  /* idle servers that are about to go to another worker */
@@ -148,6 +151,9 @@ void pool_dedicated_failed(struct pool_part *part, int host, struct pool_waiter 
 void pool_give_budgets(struct pool_part *part);
 /* From server: about to be freed; budgets are given back. */
 void pool_server_gone(struct server *server);
+
+/* From session: a client has been taken off `clients`. */
+void pool_client_gone(struct pool_part *part);
 
 /* Closes idle servers now, leased ones when they come back (RECONNECT, PAUSE, a change of host). */
 void pool_close_servers(struct pool_part *part, const char *reason);

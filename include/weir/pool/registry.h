@@ -20,6 +20,8 @@ struct registry_database {
     struct budget closing; /* leased servers that are to be closed when they come back */
     _Atomic bool is_paused;
     _Atomic bool is_disabled;
+    _Atomic uint64_t last_used_us; /* when some worker had the last client or server of it */
+    _Atomic bool is_auto;          /* made from the fallback, and not forgotten since */
     struct registry_database *next;
 };
 
@@ -40,6 +42,9 @@ struct pool *registry_pool(struct registry *registry, const char *database, cons
 struct registry_database *registry_database(struct registry *registry, const char *name);
 struct registry_user *registry_user(struct registry *registry, const char *name);
 
+/* The console's own database, "pgbouncer": made with the registry. */
+struct registry_database *registry_console(const struct registry *registry);
+
 /* All of them, newest first; the lists only grow, so walking them needs no lock. */
 struct pool *registry_pools(struct registry *registry);
 struct registry_database *registry_databases(struct registry *registry);
@@ -47,6 +52,7 @@ struct registry_user *registry_users(struct registry *registry);
 
 const struct server_events *registry_events(const struct registry *registry);
 struct resolver *registry_resolver(const struct registry *registry);
+/* Numbers of connections, of clients and servers alike. */
 uint64_t registry_next_id(struct registry *registry);
 
 /*

@@ -52,6 +52,7 @@ struct server {
     struct list cancels; /* cancel requests on their way (pool/cancel); not released while there are any */
     bool close_needed;   /* not to be handed out again */
     const char *close_reason;
+    bool is_used;                     /* a client has had it */
     bool is_closing;                  /* counted in the database's `closing` */
     struct pool_waiter *dedicated_to; /* for whom alone it is being opened */
     const char *replication;          /* of a dedicated one: "physical" or "logical"; else NULL */
@@ -87,6 +88,9 @@ struct server_events {
     void (*on_free)(struct server *server);
     /* The last of its cancel requests has arrived, or failed. Leased servers only. */
     void (*on_cancelled)(void *owner, struct server *server);
+    /* It is to be closed, and server_fast_close asks for that as soon as no transaction is open. Leased
+     * servers only. */
+    void (*on_close_wanted)(void *owner, struct server *server);
     /* The reset query has run: profile, statements and the like are as after login. */
     void (*on_reset)(struct server *server);
     /* Releases pool_part.context. */

@@ -92,6 +92,9 @@ COLD const char *client_state_name(const struct client *client);
 struct client *client_new(struct session_worker *session, int fd, const struct address *peer,
                           const struct address *local);
 
+/* "host:port", or "unix:port"; valid until the next call on this thread. */
+COLD const char *client_address(const struct client *client);
+
 /* The user, database and address for log lines: "C-0x…: db/user@addr:port"; valid until the next call on this
  * thread. */
 const char *client_prefix(const struct client *client);
@@ -107,6 +110,7 @@ COLD void client_close_with(struct client *client, const struct buf *last_word, 
 COLD void client_fail(struct client *client, const char *sqlstate, const char *message);
 /* An ErrorResponse that does not end the session; ReadyForQuery is the caller's. */
 COLD void client_error(struct client *client, const char *sqlstate, const char *message);
+COLD void client_notice(struct client *client, const char *message);
 void client_write(struct client *client, struct slice bytes);
 /* The same for what was built; memory that ran out over it ends the client. */
 void client_write_buf(struct client *client, const struct buf *built);
@@ -129,6 +133,9 @@ bool route_ensure_statement(struct lease *lease, struct statement *statement);
 struct parse_view;
 struct statement *route_intern(struct client *client, const struct parse_view *view);
 void route_set_unnamed(struct client *client, struct statement *statement);
+
+/* The database it is connected to; the console's where it has no pool. */
+struct registry_database *client_database(const struct client *client);
 
 /* Takes what matters out of the configuration; at login and after a reload. */
 COLD void client_configure(struct client *client);

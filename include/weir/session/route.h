@@ -43,6 +43,9 @@ void route_pass(struct client *client, struct slice whole);
 bool route_renames(const struct lease *lease);
 /* Must a change of settings be answered before this is sent? */
 bool route_must_be_alone(const struct client *client, const struct sql_class *class);
+/* Would it bind the session to its server, and is that refused? Then it has been answered, or the client has
+ * ended. */
+bool route_is_refused_by_pin(struct client *client, const struct sql_class *class, bool is_simple);
 bool route_is_refused_by_mode(const struct client *client, const struct sql_class *class);
 
 static inline struct outbox *route_outbox(const struct client *client)

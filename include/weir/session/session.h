@@ -51,10 +51,9 @@ struct session_shared {
     uint8_t mock_key[SCRAM_KEY_LEN]; /* random: unknown users cannot be told from known ones */
     struct peer_table *peers;        /* where cancel requests are passed on to */
     struct budget clients;           /* logged in or logging in, the console's not counted */
-    _Atomic bool is_draining; /* SHUTDOWN WAIT_FOR_SERVERS: new clients are refused, others let go as soon as
-                                 they hold no server */
-    _Atomic uint64_t next_client_id;
-    _Atomic uint32_t schema_epoch; /* grows with every DDL that passes; servers forget their plans */
+    _Atomic bool is_draining;        /* SHUTDOWN WAIT_FOR_SERVERS: new clients are refused, and no client gets
+                                        another        server */
+    _Atomic uint32_t schema_epoch;   /* grows with every DDL that passes; servers forget their plans */
 };
 
 enum { GREETINGS = 64 };
@@ -97,6 +96,7 @@ struct session_worker {
     struct recent_statement recents[RECENT_STATEMENTS];
     struct greeting greetings[GREETINGS];
     size_t greeting_next;
+    struct timer drain_timer;
     bool has_seen_user;
     _Atomic int load;         /* how many clients; for whoever hands out new ones */
     struct counters counters; /* of clients that belong to no pool (yet) */
@@ -127,13 +127,20 @@ void session_leave(struct session_worker *session);
 /* Another configuration: pools are resolved anew, clients of databases that are gone are told so. */
 void session_configure(struct session_worker *session, struct config *config, struct userlist *users);
 
+/* Opens what min_pool_size asks for where a forced user says for whom; at the start, and after a reload. */
+void session_keep_minimums(struct session_worker *session);
+
+/* What auth_file knows of the pool's user, for its servers. */
+void session_share_credential(struct session_worker *session, struct pool *pool);
+
 /* Ends all clients (NULL), or those of a database; or the one of this number or pointer (0: not given).
  * Returns how many. */
 size_t session_kill(struct session_worker *session, const struct registry_database *database,
                     const char *reason);
 size_t session_kill_client(struct session_worker *session, uint64_t id, uint64_t pointer, const char *reason);
 
-/* Ends those who hold no server and wait for none (SHUTDOWN WAIT_FOR_SERVERS). */
+/* SHUTDOWN WAIT_FOR_SERVERS: ends those who wait for a server, unless they get one soon. Others end when they
+ * ask for one (is_draining). */
 void session_drain(struct session_worker *session);
 
 /* PAUSE: idle servers are closed. RESUME: waiters are served. RECONNECT. NULL: all databases. */

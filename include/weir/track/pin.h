@@ -67,6 +67,12 @@ void pin_completed(struct pins *pins, const struct sql_statement *statement, boo
 void pin_hold(struct pins *pins, enum pin_reason reason);
 
 /*
+ * Are all its functions and operators that are not built in among `harmless`, a comma separated list of
+ * `name` (in whatever schema) and `schema.name` (written so)? True where there are none.
+ */
+bool pin_forgives(const char *harmless, const struct sql_statement *statement);
+
+/*
  * A statement failed, or its outcome is not known. Most leave nothing behind; advisory locks taken before the
  * error stay, and unknown code may have done anything that a rollback does not undo.
  */

@@ -94,6 +94,11 @@ bool statement_set_use(struct statement_set *set, const struct statement *statem
  */
 struct statement *statement_set_add(struct statement_set *set, struct statement *statement, bool *ok);
 
+/* Another limit. Those that are too many then leave one by one: the least recently used, with its reference;
+ * NULL: none is too many. */
+void statement_set_limit(struct statement_set *set, uint32_t limit);
+struct statement *statement_set_evict(struct statement_set *set);
+
 /* The server does not hold it after all (Parse failed or was skipped). */
 void statement_set_remove(struct statement_set *set, const struct statement *statement);
 /* DEALLOCATE ALL or DISCARD ALL went to the server. */

@@ -96,6 +96,11 @@ static struct admin_snapshot *fake_snapshot(const struct fake *fake, unsigned pa
         db->name = snapshot_text(s, worker == 0 ? "shop" : "auto");
         db->current_connections = 3;
         db->is_paused = worker == 1;
+        if (worker == 1) {
+            struct show_database *console = snapshot_add_database(s);
+            console->name = snapshot_text(s, "pgbouncer");
+            console->current_client_connections = 1;
+        }
         snapshot_add_user(s)->name = snapshot_text(s, "ben");
         struct show_socket *client = snapshot_add_socket(s, worker == 0 ? 'C' : 'S');
         client->user = snapshot_text(s, "anna");

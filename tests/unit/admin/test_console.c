@@ -313,9 +313,9 @@ static void what_is_wrong_is_said(void **state)
     assert_says("RELOAD now", "E ERROR 42601 RELOAD takes no argument");
     assert_says("PAUSE a b", "E ERROR 42601 PAUSE takes at most a database");
     assert_says("KILL_CLIENT", "E ERROR 42601 ");
-    assert_says("KILL_CLIENT zzz", "E ERROR 22023 invalid client pointer supplied");
-    assert_says("KILL_CLIENT -1", "E ERROR 22023 invalid client pointer supplied");
-    assert_says("KILL_CLIENT 99999999999999999999", "E ERROR 22023 invalid client pointer supplied");
+    assert_says("KILL_CLIENT zzz", "E ERROR 08P01 invalid client pointer supplied");
+    assert_says("KILL_CLIENT -1", "E ERROR 08P01 invalid client pointer supplied");
+    assert_says("KILL_CLIENT 99999999999999999999", "E ERROR 08P01 invalid client pointer supplied");
     assert_says("SHUTDOWN SOON", "E ERROR 42601 ");
     assert_says("SHOW NONSENSE", "E ERROR 42704 ");
     assert_says("SHOW POOLS CLIENTS", "E ERROR 42704 ");

@@ -48,7 +48,7 @@ static void merges_by_name(void **state)
     assert_int_equal(pools[0].counters.query_count, 400);
     assert_int_equal(histogram_count(&pools[0].ledger->total), 400);
     assert_int_equal(histogram_count(&pools[1].ledger->server), 150);
-    assert_int_equal(snapshot_databases(snapshot, &databases), 2);
+    assert_int_equal(snapshot_databases(snapshot, &databases), 3);
     assert_int_equal(snapshot_users(snapshot, &users), 1);
     assert_int_equal(snapshot_sockets(snapshot, &sockets), 2);
     assert_int_equal(snapshot_templates(snapshot, &templates), 1);
