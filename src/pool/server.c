@@ -16,6 +16,7 @@
 #include "weir/util/log.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
+#include "weir/wire/frame.h"
 
 enum { TEST_TIMEOUT_US = 10 * 1000 * 1000, FRAME_LIMIT = 1024 * 1024 };
 
@@ -170,11 +171,15 @@ COLD static void fail(struct server *server, const char *reason, const char *sql
     int host = server->host;
     struct buf copy = BUF_INIT;
     buf_append_slice(&copy, response);
-    char text[300];
+    char text[300], severity[16] = "";
+    struct error_view view;
     snprintf(text, sizeof(text), "%s", reason);
+    if (response.len > FRAME_HEADER_BYTES && decode_error(slice_from(response, FRAME_HEADER_BYTES), &view))
+        snprintf(severity, sizeof(severity), "%.*s ", (int)view.severity.len,
+                 (const char *)view.severity.data);
     counter_bump(&part->counters.server_login_failures);
-    log_server(server, LOG_LEVEL_WARNING, "server login failed: %s", text);
-    destroy(server);
+    log_server(server, LOG_LEVEL_WARNING, "server login failed: %s%s", severity, text);
+    server_close(server, text);
     pool_server_failed(part, host, text, sqlstate, buf_slice(&copy));
     buf_free(&copy);
 }

@@ -20,8 +20,14 @@
 
 enum { MEMO_BYTES = 4 * 1024 * 1024 };
 
+static void take_access(struct session_worker *session, const struct session_access *access)
+{
+    session->users = access->users != NULL ? userlist_ref(access->users) : NULL;
+    session->rules = access->rules != NULL ? hba_ref(access->rules) : NULL;
+}
+
 struct session_worker *session_worker_new(struct session_shared *shared, struct worker *worker,
-                                          struct config *config, struct userlist *users)
+                                          struct config *config, const struct session_access *access)
 {
     struct session_worker *session = calloc(1, sizeof(*session));
     if (session == NULL)
@@ -29,7 +35,7 @@ struct session_worker *session_worker_new(struct session_shared *shared, struct 
     session->shared = shared;
     session->worker = worker;
     session->config = config_ref(config);
-    session->users = users != NULL ? userlist_ref(users) : NULL;
+    take_access(session, access);
     session->memo = memo_new(MEMO_BYTES);
     session->outbox = calloc(1, sizeof(*session->outbox));
     list_init(&session->clients);
@@ -96,6 +102,7 @@ void session_worker_free(struct session_worker *session)
         buf_free(&session->outbox->made);
     free(session->outbox);
     userlist_unref(session->users);
+    hba_unref(session->rules);
     config_unref(session->config);
     free(session);
 }
@@ -144,7 +151,9 @@ COLD static void server_lost(void *owner, struct server *server, const char *rea
     session_enter(session);
     server->owner = NULL;
     lease_end(lease);
-    if (client != NULL) {
+    if (client != NULL && lease->purpose == LEASE_LOOKUP) {
+        auth_query_lost(client, reason);
+    } else if (client != NULL) {
         transaction_lost(&client->tx);
         if (lease->is_end_told)
             client_close(client, reason);
@@ -189,6 +198,8 @@ static void granted(struct pool_waiter *waiter, struct server *server)
     session_enter(session);
     if (client->state == CLIENT_GREETING) {
         login_granted(client, server);
+    } else if (client->state == CLIENT_AUTH) {
+        auth_query_granted(client, server);
     } else {
         struct lease *lease = lease_begin(client, server, LEASE_WORK, clock_event_us() - waiter->since_us);
         client->lease = lease;
@@ -207,9 +218,7 @@ COLD static void failed(struct pool_waiter *waiter, struct slice response, const
     struct client *client = list_entry(waiter, struct client, waiter);
     struct session_worker *session = client->session;
     session_enter(session);
-    client_write(client, response);
-    counter_bump(&client->part->counters.client_errors);
-    client_close(client, reason);
+    client_dismiss(client, response, reason);
     session_leave(session);
 }
 
@@ -415,13 +424,14 @@ void session_reconnect(struct session_worker *session, const struct registry_dat
     for_parts(session, database, reconnect_part);
 }
 
-void session_configure(struct session_worker *session, struct config *config, struct userlist *users)
+void session_configure(struct session_worker *session, struct config *config,
+                       const struct session_access *access)
 {
     session_enter(session);
     struct config *old = session->config;
-    struct userlist *old_users = session->users;
+    struct session_access old_access = {session->users, session->rules};
     session->config = config_ref(config);
-    session->users = users != NULL ? userlist_ref(users) : NULL;
+    take_access(session, access);
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
         struct pool_part *part = pool->parts[worker_index(session->worker)];
         if (part == NULL)
@@ -437,6 +447,7 @@ void session_configure(struct session_worker *session, struct config *config, st
             client_configure(client);
     }
     config_unref(old);
-    userlist_unref(old_users);
+    userlist_unref(old_access.users);
+    hba_unref(old_access.rules);
     session_leave(session);
 }
