@@ -484,3 +484,9 @@ void server_adopt(struct server *server)
         server->close_reason = "server lifetime over";
     }
 }
+
+bool server_is_console(const struct server *server)
+{
+    const char *slash = strchr(server->version, '/');
+    return slash != NULL && (strcmp(slash, "/weir") == 0 || strcmp(slash, "/bouncer") == 0);
+}
