@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from harness import wire
+from harness.capability import ROOT
 from harness.crowd import Crowd, crowd
 from harness.postgres import ROLES
 from harness.wait import seconds, until
@@ -85,6 +86,22 @@ def test_p23_the_default_query_reads_the_roles(lookup, postgres):
     assert enter(pooler, "late", "late-secret") == "late"
     with postgres.connect() as admin:
         admin.execute("DROP ROLE late")
+
+
+def test_p23_the_function_of_the_manual_spares_the_superuser(lookup, database, postgres):
+    manual = (ROOT / "docs" / "configuration.md").read_text()
+    function = re.search(r"```sql\n(CREATE ROLE weir_auth.*?)```", manual, re.S)[1]
+    query = re.search(r"^auth_query = (SELECT .*)$", manual, re.M)[1]
+    database.execute(function)
+    pooler = lookup(auth_user="weir_auth", auth_query=query)
+    pooler.reload(passwords={"weir_auth": "one of its own"})
+    assert enter(pooler, "scram") == "scram"
+    assert refusal(pooler, "nobody")[1] == "no such user"
+    with psycopg.connect(host="127.0.0.1", port=postgres.port, user="app", dbname=database.name) as direct:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            direct.execute("SELECT weir.lookup('scram')")
+    pooler.stop()
+    database.execute("DROP SCHEMA weir CASCADE; DROP ROLE weir_auth")
 
 
 def test_p23_no_row(lookup):
