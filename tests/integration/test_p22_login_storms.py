@@ -30,8 +30,10 @@ def test_p22_a_storm_with_scram(start, workers):
     assert "authentication failed" not in pooler.log()
 
 
-def test_p22_a_storm_by_auth_query(start, database):
-    pooler = start(auth_type="scram-sha-256", max_client_conn=1000, default_pool_size=2, auth_user="control")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_p22_a_storm_by_auth_query(start, database, workers):
+    pooler = start(auth_type="scram-sha-256", max_client_conn=1000, default_pool_size=2, auth_user="control",
+                   workers=workers)
     pooler.reload(passwords={"scram": ""})  # an empty secret in the file is no secret, and the file comes first
     with pytest.raises(Exception, match="authentication failed"):
         enter(pooler)
