@@ -157,7 +157,7 @@ static bool make_workers(struct app *app, struct error *error)
         if (app->workers[i] == NULL)
             return false;
         app->worker_count = i + 1;
-        app->shared.workers[i] = session_worker_new(&app->shared, app->workers[i], app->config, app->users);
+        app->shared.workers[i] = session_worker_new(&app->shared, app->workers[i], app->config, &app->access);
         if (app->shared.workers[i] == NULL)
             return false;
         app->shared.worker_count = i + 1;
@@ -191,8 +191,8 @@ static bool build(struct app *app, struct error *error)
     if (!process_open_log(&app->options, app->config))
         return error_set(error, "logfile \"%s\" cannot be opened", settings->logfile);
     process_raise_file_limit(app->config);
-    if (!app_load_users(app, app->config, &app->users))
-        return error_set(error, "auth_file \"%s\" cannot be read", settings->auth_file);
+    if (!app_load_access(app, app->config, &app->access, error))
+        return false;
     if (app->options.is_daemon && !process_go_daemon(&app->ready_fd, error))
         return false;
     error->message[0] = '\0';
@@ -294,7 +294,7 @@ void app_free(struct app *app)
     free(app->first_user);
     free(app->shared.workers);
     free(app->workers);
-    userlist_unref(app->users);
+    app_forget_access(&app->access);
     config_unref(app->config);
     if (app->pidfile != NULL)
         unlink(app->pidfile);

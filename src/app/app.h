@@ -30,7 +30,7 @@ struct app_wait {
 struct app {
     struct app_options options;
     struct config *config;
-    struct userlist *users;
+    struct session_access access; /* what the files of `config` said when they were read last */
     struct worker *control;
     int worker_count;
     struct worker **workers;
@@ -84,9 +84,12 @@ void app_stop_listening(struct app *app, round_done done);
 void app_close_listeners(struct app *app);
 
 /* reload.c */
-bool app_load_users(struct app *app, const struct config *config, struct userlist **users);
 /* How long it remembers addresses. */
 void app_configure_resolver(struct app *app);
+/* Reads auth_file and the rules; false, and nothing in `access`, when one of them cannot be used. */
+bool app_load_access(struct app *app, const struct config *config, struct session_access *access,
+                     struct error *error);
+void app_forget_access(struct session_access *access);
 bool app_reload(struct app *app, admin_done_fn *done, void *done_arg);
 bool app_set(struct app *app, const char *key, const char *value, admin_done_fn *done, void *done_arg,
              struct error *error);

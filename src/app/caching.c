@@ -59,7 +59,8 @@ static const char *secret_of(struct app *app, const struct config_database *data
         return database->control_password;
     if (database->password[0] != '\0')
         return database->password;
-    struct credential *credential = app->users != NULL ? userlist_find(app->users, slice_str(user)) : NULL;
+    struct credential *credential =
+        app->access.users != NULL ? userlist_find(app->access.users, slice_str(user)) : NULL;
     bool is_plain = credential != NULL && credential_kind(credential) == CREDENTIAL_PLAIN;
     return is_plain ? (const char *)credential_secret(credential).data : "";
 }

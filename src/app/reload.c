@@ -9,7 +9,7 @@
 
 struct reload {
     struct config *config;
-    struct userlist *users;
+    struct session_access access;
     admin_done_fn *done;
     void *done_arg;
 };
@@ -41,28 +41,71 @@ int app_print_options(void)
     return is_written ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static void report_user(void *arg, const struct error *problem)
+static void report_line(void *arg, const struct error *problem)
 {
     (void)arg;
     log_warning("%s", problem->message);
 }
 
-bool app_load_users(struct app *app, const struct config *config, struct userlist **users)
+void app_forget_access(struct session_access *access)
 {
-    const char *path = config_settings(config)->auth_file;
-    *users = NULL;
-    if (path[0] == '\0')
+    userlist_unref(access->users);
+    hba_unref(access->rules);
+    *access = (struct session_access){NULL, NULL};
+}
+
+/* The whole of a file that a key names. Wipe `text` after use. */
+static bool read_for(const char *key, const char *path, struct buf *text, struct error *error)
+{
+    struct error why = ERROR_INIT;
+    if (process_read_file(NULL, path, text, &why))
         return true;
-    struct buf text = BUF_INIT;
-    struct error error = ERROR_INIT;
-    if (!process_read_file(NULL, path, &text, &error)) {
-        log_error("auth_file \"%s\": %s", path, error.message);
-        buf_wipe(&text);
-        return false;
+    return error_set_state(error, "F0000", "%s \"%.200s\" cannot be read: %.200s", key, path, why.message);
+}
+
+static bool load_rules(const struct config_settings *settings, struct hba **rules, struct error *error)
+{
+    struct buf text = BUF_INIT, maps = BUF_INIT;
+    struct ident *ident = NULL;
+    bool is_good = read_for("auth_hba_file", settings->auth_hba_file, &text, error);
+    if (is_good && settings->auth_ident_file[0] != '\0') {
+        is_good = read_for("auth_ident_file", settings->auth_ident_file, &maps, error);
+        if (is_good)
+            ident = ident_parse(settings->auth_ident_file, buf_slice(&maps), report_line, NULL);
     }
-    *users = userlist_parse(path, buf_slice(&text), app->users, report_user, NULL);
-    buf_wipe(&text);
-    return *users != NULL;
+    const struct hba_source source = {.path = settings->auth_hba_file,
+                                      .text = buf_slice(&text),
+                                      .ident = ident,
+                                      .read = process_read_file,
+                                      .report = report_line};
+    *rules = is_good ? hba_parse(&source, error) : NULL;
+    ident_unref(ident);
+    buf_free(&maps);
+    buf_free(&text);
+    return *rules != NULL;
+}
+
+bool app_load_access(struct app *app, const struct config *config, struct session_access *access,
+                     struct error *error)
+{
+    const struct config_settings *settings = config_settings(config);
+    const char *path = settings->auth_file;
+    struct buf text = BUF_INIT;
+    bool is_good = true;
+    *access = (struct session_access){NULL, NULL};
+    if (path[0] != '\0') {
+        is_good = read_for("auth_file", path, &text, error);
+        if (is_good)
+            access->users = userlist_parse(path, buf_slice(&text), app->access.users, report_line, NULL);
+        buf_wipe(&text);
+        if (is_good && access->users == NULL)
+            is_good = error_set_state(error, "53200", "out of memory");
+    }
+    if (is_good && settings->auth_type == AUTH_HBA)
+        is_good = load_rules(settings, &access->rules, error);
+    if (!is_good)
+        app_forget_access(access);
+    return is_good;
 }
 
 void app_configure_resolver(struct app *app)
@@ -75,7 +118,7 @@ void app_configure_resolver(struct app *app)
 static void visit(struct session_worker *session, void *arg)
 {
     const struct reload *reload = arg;
-    session_configure(session, reload->config, reload->users);
+    session_configure(session, reload->config, &reload->access);
 }
 
 static void finish(struct app *app, void *arg, bool is_complete)
@@ -88,25 +131,31 @@ static void finish(struct app *app, void *arg, bool is_complete)
     if (reload->done != NULL)
         reload->done(reload->done_arg, is_complete ? NULL : &error);
     config_unref(reload->config);
-    userlist_unref(reload->users);
+    app_forget_access(&reload->access);
     free(reload);
 }
 
-/* Takes over both references. */
-static bool spread(struct app *app, struct config *config, struct userlist *users, admin_done_fn *done,
+static struct session_access keep_access(const struct session_access *access)
+{
+    return (struct session_access){access->users != NULL ? userlist_ref(access->users) : NULL,
+                                   access->rules != NULL ? hba_ref(access->rules) : NULL};
+}
+
+/* Takes over all references. */
+static bool spread(struct app *app, struct config *config, struct session_access *access, admin_done_fn *done,
                    void *done_arg)
 {
     struct reload *reload = malloc(sizeof(*reload));
     if (reload == NULL) {
         config_unref(config);
-        userlist_unref(users);
+        app_forget_access(access);
         return false;
     }
-    *reload = (struct reload){config_ref(config), users != NULL ? userlist_ref(users) : NULL, done, done_arg};
+    *reload = (struct reload){config_ref(config), keep_access(access), done, done_arg};
     config_unref(app->config);
-    userlist_unref(app->users);
+    app_forget_access(&app->access);
     app->config = config;
-    app->users = users;
+    app->access = *access;
     app_configure_resolver(app);
     struct error error = ERROR_INIT;
     if (!app_watch_databases(app, &error))
@@ -118,18 +167,32 @@ static bool spread(struct app *app, struct config *config, struct userlist *user
 bool app_reload(struct app *app, admin_done_fn *done, void *done_arg)
 {
     struct error error = ERROR_INIT;
-    struct userlist *users;
+    struct session_access access;
     struct config *config = app_load_config(app->options.path, app->config, &error);
     if (config == NULL) {
         log_error("RELOAD: the configuration stays as it was: %s", error.message);
         return false;
     }
-    if (!app_load_users(app, config, &users) || !process_open_log(&app->options, config)) {
+    if (!app_load_access(app, config, &access, &error)) {
+        log_error("RELOAD: everything stays as it was: %s", error.message);
+        config_unref(config);
+        return false;
+    }
+    if (!process_open_log(&app->options, config)) {
+        app_forget_access(&access);
         config_unref(config);
         return false;
     }
     log_info("configuration reloaded from %s", app->options.path);
-    return spread(app, config, users, done, done_arg);
+    return spread(app, config, &access, done, done_arg);
+}
+
+/* Do the files have to be read again where only these keys differ? */
+static bool names_other_files(const struct config_settings *a, const struct config_settings *b)
+{
+    return strcmp(a->auth_file, b->auth_file) != 0 || strcmp(a->auth_hba_file, b->auth_hba_file) != 0 ||
+           strcmp(a->auth_ident_file, b->auth_ident_file) != 0 ||
+           (a->auth_type == AUTH_HBA) != (b->auth_type == AUTH_HBA);
 }
 
 bool app_set(struct app *app, const char *key, const char *value, admin_done_fn *done, void *done_arg,
@@ -138,15 +201,14 @@ bool app_set(struct app *app, const char *key, const char *value, admin_done_fn 
     struct config *config = config_set(app->config, key, value, error);
     if (config == NULL)
         return false;
-    struct userlist *users = app->users != NULL ? userlist_ref(app->users) : NULL;
-    const char *before = config_settings(app->config)->auth_file, *after = config_settings(config)->auth_file;
-    if (strcmp(before, after) != 0) {
-        userlist_unref(users);
-        if (!app_load_users(app, config, &users)) {
+    struct session_access access = keep_access(&app->access);
+    if (names_other_files(config_settings(app->config), config_settings(config))) {
+        app_forget_access(&access);
+        if (!app_load_access(app, config, &access, error)) {
             config_unref(config);
-            return error_set(error, "auth_file \"%s\" cannot be read; it stays as it was", after);
+            return false;
         }
     }
     process_open_log(&app->options, config);
-    return spread(app, config, users, done, done_arg) || error_set_state(error, "53200", "out of memory");
+    return spread(app, config, &access, done, done_arg) || error_set_state(error, "53200", "out of memory");
 }

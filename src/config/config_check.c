@@ -46,6 +46,12 @@ void config_check(const struct config *config, struct config_problems *problems)
         if (user->cache != CONFIG_INHERIT || user->cache_ttl_us != CONFIG_INHERIT_US)
             check_cache(config, user->name, mode, ttl_us, problems);
     }
+    if (strcmp(s->auth_dbname, "pgbouncer") == 0)
+        config_problem(problems, config->path, 0,
+                       "cannot use the reserved \"pgbouncer\" database as an auth_dbname");
+    if (s->auth_type == AUTH_HBA && s->auth_hba_file[0] == '\0')
+        config_problem(problems, config->path, 0,
+                       "auth_type = hba needs auth_hba_file, the file with the rules");
     if (s->http_port != 0 && !is_loopback(s->http_addr) && s->http_token_file[0] == '\0')
         config_problem(problems, config->path, 0,
                        "http_addr = %s is not a loopback address: http_token_file is needed", s->http_addr);

@@ -72,6 +72,8 @@ static const struct option_name cache_feed_names[] = {
     {"off", CACHE_FEED_OFF}, {"on", CACHE_FEED_ON}, {"synchronous", CACHE_FEED_SYNCHRONOUS}, {NULL, 0}};
 static const struct option_name defer_begin_names[] = {
     {"auto", DEFER_BEGIN_AUTO}, {"on", DEFER_BEGIN_ON}, {"off", DEFER_BEGIN_OFF}, {NULL, 0}};
+static const struct option_name auth_query_unknown_names[] = {
+    {"reveal", AUTH_QUERY_UNKNOWN_REVEAL}, {"hide", AUTH_QUERY_UNKNOWN_HIDE}, {NULL, 0}};
 static const struct option_name pin_names[] = {{"allow", PIN_ALLOW}, {"refuse", PIN_REFUSE}, {NULL, 0}};
 
 const struct option option_global_rows[] = {
@@ -130,17 +132,23 @@ const struct option option_global_rows[] = {
 
 #define GROUP "Who may log in"
     {ENUM(auth_type, "md5", RELOAD, LATER, auth_type_names, "How clients prove who they are."),
-     .accepts = "any,trust,plain,md5,scram-sha-256"},
+     .accepts = "any,trust,plain,md5,hba,scram-sha-256"},
     {TEXT(auth_file, NULL, RELOAD, WORKS, "File with users and their secrets.")},
-    {TEXT(auth_hba_file, "", RELOAD, LATER, "File with rules by host, user and database.")},
-    {TEXT(auth_ident_file, NULL, RELOAD, LATER, "File that maps outside names to users.")},
+    {TEXT(auth_hba_file, "", RELOAD, WORKS,
+          "File with rules by host, user and database, for auth_type hba; read again on reload.")},
+    {TEXT(auth_ident_file, NULL, RELOAD, WORKS,
+          "File that maps names of the system and of certificates to users, for map= in auth_hba_file.")},
     {TEXT(auth_ldap_options, NULL, RELOAD, LATER, "How to ask an LDAP server.")},
     {TEXT(auth_query,
           "SELECT rolname, CASE WHEN rolvaliduntil < pg_catalog.now() THEN NULL ELSE rolpassword END FROM "
           "pg_catalog.pg_authid WHERE rolname = $1 AND rolcanlogin",
-          RELOAD, LATER, "Query that returns name and secret of a user that auth_file does not know.")},
-    {TEXT(auth_user, NULL, RELOAD, LATER, "User that runs auth_query.")},
-    {TEXT(auth_dbname, NULL, RELOAD, LATER, "Database in which auth_query runs; unset: the client's.")},
+          RELOAD, WORKS, "Query that returns name and secret of a user that auth_file does not know.")},
+    {TEXT(auth_user, NULL, RELOAD, WORKS,
+          "User that runs auth_query; unset: only the users of auth_file can log in.")},
+    {TEXT(auth_dbname, NULL, RELOAD, WORKS, "Database in which auth_query runs; unset: the client's.")},
+    {ENUM(
+        auth_query_unknown_user, "reveal", RELOAD, WORKS, auth_query_unknown_names,
+        "Whether users that auth_query does not find are told so at once, or asked for a password in vain.")},
     {INT(scram_iterations, "4096", RELOAD, WORKS, 1, SCRAM_ITERATIONS_LIMIT,
          "Iterations of SCRAM secrets that Weir makes from plain passwords.")},
     {TEXT(admin_users, "", RELOAD, WORKS, "Users who may do everything on the console, comma separated.")},
@@ -314,9 +322,9 @@ const struct option option_database_rows[] = {
     {TEXT(user, NULL, RELOAD, WORKS, "User for all server connections; absent: the client's.")},
     {TEXT(password, NULL, RELOAD, WORKS, "Password of that user; absent: from auth_file."),
      .is_secret = true},
-    {TEXT(auth_user, NULL, RELOAD, LATER, "User that runs auth_query for this database.")},
-    {TEXT(auth_query, NULL, RELOAD, LATER, "auth_query of this database.")},
-    {TEXT(auth_dbname, NULL, RELOAD, LATER, "Database in which auth_query runs.")},
+    {TEXT(auth_user, NULL, RELOAD, WORKS, "User that runs auth_query for this database.")},
+    {TEXT(auth_query, NULL, RELOAD, WORKS, "auth_query of this database.")},
+    {TEXT(auth_dbname, NULL, RELOAD, WORKS, "Database in which auth_query runs.")},
     {INT(pool_size, NULL, RELOAD, WORKS, -1, INT_MAX, "Server connections for each user.")},
     {INT(min_pool_size, NULL, RELOAD, WORKS, -1, INT_MAX, "Server connections that are kept open.")},
     {INT(reserve_pool_size, NULL, RELOAD, WORKS, -1, INT_MAX,

@@ -30,7 +30,8 @@ struct server_login {
 static struct credential *credential_for(struct server *server)
 {
     const struct config_database *database = server->part->database;
-    if (database->password[0] != '\0')
+    bool is_forced = database->user[0] == '\0' || strcmp(database->user, server->part->pool->user->name) == 0;
+    if (database->password[0] != '\0' && is_forced) /* auth_user may be another */
         return credential_new(slice_str(server->part->pool->user->name), slice_str(database->password));
     return pool_credential(server->part->pool);
 }
@@ -87,9 +88,11 @@ static void send_and_wipe(struct server *server, struct buf *out)
 
 static enum login_result no_password(struct server *server, const char *method, struct error *error)
 {
+    const struct credential *credential = server->login->credential;
+    bool has_secret = credential != NULL && credential_kind(credential) != CREDENTIAL_NONE;
     error_set_state(error, "28P01",
-                    "server asks for %s authentication, and Weir has no usable secret of user \"%s\"", method,
-                    server->part->pool->user->name);
+                    "%sserver asks for %s authentication, and Weir has no usable secret of user \"%s\"",
+                    has_secret ? "wrong password type: " : "", method, server->part->pool->user->name);
     return LOGIN_FAILED;
 }
 

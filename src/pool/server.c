@@ -18,6 +18,7 @@
 #include "weir/util/log.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
+#include "weir/wire/frame.h"
 
 enum { TEST_TIMEOUT_US = 10 * 1000 * 1000, FRAME_LIMIT = 1024 * 1024 };
 
@@ -179,15 +180,15 @@ COLD static void fail(struct server *server, const char *reason, const char *sql
     int host = server->host;
     struct buf copy = BUF_INIT;
     buf_append_slice(&copy, response);
-    char text[300];
-    snprintf(text, sizeof(text), "%s", reason);
-    counter_bump(&part->counters.server_login_failures);
+    char text[300], severity[16] = "";
     struct error_view view;
-    bool is_own = response.len > 0 && decode_error(slice_from(buf_slice(&copy), FRAME_HEADER_BYTES), &view);
-    if (is_own)
-        log_server(server, LOG_LEVEL_WARNING, "server login failed: %.*s %s", (int)view.severity.len,
-                   (const char *)view.severity.data, text);
-    log_end(server, is_own ? "login failed" : text);
+    snprintf(text, sizeof(text), "%s", reason);
+    if (response.len > FRAME_HEADER_BYTES && decode_error(slice_from(response, FRAME_HEADER_BYTES), &view))
+        snprintf(severity, sizeof(severity), "%.*s ", (int)view.severity.len,
+                 (const char *)view.severity.data);
+    counter_bump(&part->counters.server_login_failures);
+    log_server(server, LOG_LEVEL_WARNING, "server login failed: %s%s", severity, text);
+    log_end(server, severity[0] != '\0' ? "login failed" : text);
     destroy(server);
     if (waiter != NULL)
         pool_dedicated_failed(part, host, waiter, text, sqlstate, buf_slice(&copy));
@@ -487,4 +488,10 @@ void server_adopt(struct server *server)
         server->close_needed = true;
         server->close_reason = "server lifetime over";
     }
+}
+
+bool server_is_console(const struct server *server)
+{
+    const char *slash = strchr(server->version, '/');
+    return slash != NULL && (strcmp(slash, "/weir") == 0 || strcmp(slash, "/bouncer") == 0);
 }

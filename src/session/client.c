@@ -58,7 +58,7 @@ void client_set_state(struct client *client, enum client_state state)
     client->state = (uint8_t)state;
     if (state == CLIENT_IDLE)
         client_arm_idle(client);
-    else if (state != CLIENT_GREETING)
+    else if (state != CLIENT_GREETING && state != CLIENT_AUTH)
         timer_stop(&client->timer);
     uint64_t notify_s = (uint64_t)config_settings(client->session->config)->query_wait_notify;
     if (state == CLIENT_WAITING && notify_s > 0)
@@ -139,13 +139,13 @@ void client_error(struct client *client, const char *sqlstate, const char *messa
 
 void client_fail(struct client *client, const char *sqlstate, const char *message)
 {
+    struct buf out = BUF_INIT;
     if (client->is_ending)
         return;
-    struct buf out = BUF_INIT;
-    encode_error(&out, "FATAL", sqlstate, message, NULL);
     if (config_settings(client->session->config)->log_pooler_errors)
         client_log(client, LOG_LEVEL_WARNING, "pooler error: %s", message);
-    client_close_with(client, &out, message);
+    encode_error(&out, "FATAL", sqlstate, message, NULL);
+    client_dismiss(client, buf_slice(&out), message);
     buf_free(&out);
 }
 
@@ -191,25 +191,18 @@ static void give_back_counts(struct client *client)
     client->is_counted = client->is_user_counted = false;
 }
 
-void client_close(struct client *client, const char *reason)
-{
-    client_close_with(client, NULL, reason);
-}
-
-/* The log comes before the last word, so that who has heard that finds the other. */
-void client_close_with(struct client *client, const struct buf *last_word, const char *reason)
+/* The log knows before the client does, so that who has been told finds it there. */
+COLD static void end(struct client *client, struct slice farewell, const char *reason)
 {
     struct session_worker *session = client->session;
     if (client->is_ending)
         return;
+    client->is_ending = true;
     uint64_t age = (clock_now_us() - client->connect_time_us) / US_PER_SECOND;
     if (config_settings(session->config)->log_disconnections)
         client_log(client, LOG_LEVEL_LOG, "closing because: %s (age=%llus)", reason, (unsigned long long)age);
-    if (last_word != NULL) {
-        client_write_buf(client, last_word);
-        count_error(client);
-    }
-    client->is_ending = true;
+    if (farewell.len > 0)
+        client_write(client, farewell);
     timer_stop(&client->timer);
     if (client->waiter.part != NULL)
         pool_stop_waiting(&client->waiter);
@@ -230,6 +223,19 @@ void client_close_with(struct client *client, const struct buf *last_word, const
         outbox_flush(session->outbox);
     conn_close_after_output(client->conn);
     list_push_back(&session->dead_clients, &client->node);
+}
+
+void client_close(struct client *client, const char *reason)
+{
+    end(client, SLICE_EMPTY, reason);
+}
+
+void client_dismiss(struct client *client, struct slice response, const char *reason)
+{
+    if (client->is_ending)
+        return;
+    count_error(client);
+    end(client, response, reason);
 }
 
 static void destroy(struct client *client)
@@ -295,7 +301,8 @@ COLD static void login_timeout(struct timer *timer)
     struct client *client = list_entry(timer, struct client, timer);
     struct session_worker *session = client->session;
     session_enter(session);
-    bool is_server_down = client->state == CLIENT_GREETING;
+    bool is_server_down = client->state == CLIENT_GREETING ||
+                          (client->state == CLIENT_AUTH && pool_is_waiting(&client->waiter));
     client_fail(client, "08P01",
                 is_server_down ? "client_login_timeout (server down)" : "client_login_timeout");
     session_leave(session);

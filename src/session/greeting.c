@@ -142,6 +142,11 @@ COLD static void begin_greeting(struct client *client, struct server *server)
         return;
     }
     client->lease = lease;
+    if (server_is_console(server)) { /* it has nothing to set, and nothing to report */
+        lease_try_release(lease);
+        login_greeted(client, SLICE_EMPTY, SLICE_EMPTY);
+        return;
+    }
     /* From its state after login, or it would be silent about settings that it has already. The answer comes
      * to login_greeted. */
     if (lease_reset(lease))

@@ -252,7 +252,7 @@ bool lease_prepare(struct lease *lease, bool must_be_alone)
         return true;
     struct profile *wanted = transaction_current(tx);
     lease->is_prepared = true;
-    if (server->profile == wanted)
+    if (server->profile == wanted || server_is_console(server))
         return true;
     lease->before = profile_ref(server->profile);
     if (!must_be_alone) /* else what the server reports of it comes before a ReadyForQuery of its own */

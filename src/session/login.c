@@ -26,6 +26,7 @@ void client_login_free(struct client_login *login)
     buf_free(&login->dedicated.welcome);
     profile_unref(login->settings);
     scram_server_free(login->scram);
+    auth_lookup_free(login->lookup);
     free(login);
 }
 
@@ -57,6 +58,21 @@ static bool count_in(struct client *client, int limit)
     return true;
 }
 
+void login_give_secret(struct pool *pool, struct credential *credential)
+{
+    struct credential *known = pool_credential(pool);
+    struct scram_keys keys;
+    if (known != NULL && known != credential && credential_is_same(known, credential)) {
+        if (credential_keys(credential, &keys)) {
+            credential_keep_keys(known, &keys);
+            scram_wipe(&keys, sizeof(keys));
+        }
+    } else if (known != credential) {
+        pool_set_credential(pool, credential);
+    }
+    credential_unref(known);
+}
+
 static bool join_pool(struct client *client)
 {
     struct session_worker *session = client->session;
@@ -74,7 +90,7 @@ static bool join_pool(struct client *client)
         return false;
     }
     if (login->credential != NULL && strcmp(pool_user, login->user) == 0)
-        pool_set_credential(pool, login->credential);
+        login_give_secret(pool, login->credential);
     else
         session_share_credential(session, pool);
     if (session->cache != NULL && !session->has_seen_user) {
@@ -105,6 +121,12 @@ void login_authenticated(struct client *client)
     if (login->is_console) {
         if (count_in(client, config_settings(session->config)->max_db_client_connections))
             login_console_ready(client);
+        return;
+    }
+    if (login->is_unknown_database) {
+        char message[200];
+        snprintf(message, sizeof(message), "no such database: %s", login->database);
+        client_fail(client, "3D000", message);
         return;
     }
     if (!join_pool(client) ||
@@ -248,9 +270,12 @@ static void negotiate(struct client *client, const struct startup *startup)
     login_reply(client, &out);
 }
 
-static bool is_console_name(const char *name)
+bool login_is_console_name(const struct config *config, const char *name)
 {
-    return strcmp(name, "pgbouncer") == 0 || strcmp(name, "weir") == 0;
+    if (strcmp(name, "pgbouncer") == 0)
+        return true;
+    const struct config_database *database = config_database_find(config, name);
+    return strcmp(name, "weir") == 0 && (database == NULL || database->is_fallback);
 }
 
 static bool check_database(struct client *client)
@@ -258,16 +283,13 @@ static bool check_database(struct client *client)
     struct client_login *login = client->login;
     struct session_worker *session = client->session;
     const struct config_database *database = config_database_find(session->config, login->database);
-    login->is_console = is_console_name(login->database) && (database == NULL || database->is_fallback);
+    login->is_console = login_is_console_name(session->config, login->database);
     if (login->is_console)
         return true;
     char message[200];
-    if (database == NULL) {
-        snprintf(message, sizeof(message), "no such database: %s", login->database);
-        client_fail(client, "3D000", message);
-        return false;
-    }
-    struct registry_database *shared = registry_database(session->shared->registry, login->database);
+    login->is_unknown_database = database == NULL;
+    struct registry_database *shared =
+        database != NULL ? registry_database(session->shared->registry, login->database) : NULL;
     if (shared != NULL && atomic_load(&shared->is_disabled)) {
         snprintf(message, sizeof(message), "database \"%s\" is disabled", login->database);
         client_fail(client, "57P01", message);

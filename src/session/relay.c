@@ -213,6 +213,8 @@ COLD static enum relay_act on_error(struct lease *lease, const struct frame *fra
     if (slice_equal_str(view.severity, "FATAL") || slice_equal_str(view.severity, "PANIC")) {
         lease->server->close_needed = true;
         lease->server->close_reason = "server conn crashed?";
+        if (lease->purpose == LEASE_LOOKUP)
+            return RELAY_DROP;
         lease->is_end_told = true;
         return RELAY_PASS;
     }
@@ -275,6 +277,10 @@ static enum relay_act on_own_ready(struct lease *lease, const struct owed *front
     owed_pop(&lease->owed);
     if (is_begin && !begin_is_failed(lease))
         return RELAY_GONE;
+    if (lease->purpose == LEASE_LOOKUP && owed_is_empty(&lease->owed)) {
+        auth_query_done(lease);
+        return RELAY_GONE;
+    }
     if (!is_profile)
         return RELAY_DROP;
     lease->profile_owed--;
@@ -460,8 +466,10 @@ static enum relay_act match(struct lease *lease, uint8_t type)
     return act;
 }
 
-static bool needs_whole(uint8_t type)
+static bool needs_whole(const struct lease *lease, uint8_t type)
 {
+    if (lease->purpose == LEASE_LOOKUP)
+        return type != MSG_COPY_DATA && type != MSG_NOTICE;
     return type == MSG_ERROR || type == MSG_READY || type == MSG_COMMAND_COMPLETE ||
            type == MSG_PARAMETER_STATUS;
 }
@@ -547,13 +555,19 @@ static bool step(struct lease *lease, struct slice data, size_t *used)
         violate(lease, rest.data[0]);
         return false;
     }
-    if (result == FRAME_PARTIAL && needs_whole(frame.type) && frame.total <= WHOLE_LIMIT) {
+    if (result == FRAME_PARTIAL && needs_whole(lease, frame.type) && frame.total <= WHOLE_LIMIT) {
         conn_set_input_limit(lease->server->conn, WHOLE_LIMIT + WORKER_READ_BYTES);
         return false;
     }
     size_t here = result == FRAME_COMPLETE ? frame.total : rest.len;
     const struct owed *front = owed_front(&lease->owed);
     bool is_filled = front != NULL && front->flags & OWED_FILL && frame.type != MSG_READY;
+    if (lease->purpose == LEASE_LOOKUP)
+        auth_query_saw(lease, &frame, slice_make(rest.data, here));
+    if (lease->is_ending) {
+        *used += here;
+        return false;
+    }
     enum relay_act act = act_on(lease, &frame, slice_make(rest.data, here));
     if (act == RELAY_HOLD)
         return false;

@@ -24,8 +24,14 @@ enum {
     DRAIN_GRACE_US = 333 * 1000, /* for those who wait already: a server may come back in time */
 };
 
+static void take_access(struct session_worker *session, const struct session_access *access)
+{
+    session->users = access->users != NULL ? userlist_ref(access->users) : NULL;
+    session->rules = access->rules != NULL ? hba_ref(access->rules) : NULL;
+}
+
 struct session_worker *session_worker_new(struct session_shared *shared, struct worker *worker,
-                                          struct config *config, struct userlist *users)
+                                          struct config *config, const struct session_access *access)
 {
     struct session_worker *session = calloc(1, sizeof(*session));
     if (session == NULL)
@@ -33,7 +39,7 @@ struct session_worker *session_worker_new(struct session_shared *shared, struct 
     session->shared = shared;
     session->worker = worker;
     session->config = config_ref(config);
-    session->users = users != NULL ? userlist_ref(users) : NULL;
+    take_access(session, access);
     session->memo = memo_new(MEMO_BYTES);
     session->outbox = calloc(1, sizeof(*session->outbox));
     list_init(&session->clients);
@@ -104,6 +110,7 @@ void session_worker_free(struct session_worker *session)
         buf_free(&session->outbox->made);
     free(session->outbox);
     userlist_unref(session->users);
+    hba_unref(session->rules);
     config_unref(session->config);
     free(session);
 }
@@ -153,7 +160,9 @@ COLD static void server_lost(void *owner, struct server *server, const char *rea
     session_enter(session);
     server->owner = NULL;
     lease_end(lease);
-    if (client != NULL) {
+    if (client != NULL && lease->purpose == LEASE_LOOKUP) {
+        auth_query_lost(client, reason);
+    } else if (client != NULL) {
         transaction_lost(&client->tx);
         if (lease->is_end_told)
             client_close(client, reason);
@@ -198,6 +207,8 @@ static void granted(struct pool_waiter *waiter, struct server *server)
     session_enter(session);
     if (client->state == CLIENT_GREETING) {
         login_granted(client, server);
+    } else if (client->state == CLIENT_AUTH) {
+        auth_query_granted(client, server);
     } else {
         struct lease *lease = lease_begin(client, server, LEASE_WORK, clock_event_us() - waiter->since_us);
         client->lease = lease;
@@ -216,12 +227,9 @@ COLD static void failed(struct pool_waiter *waiter, struct slice response, const
     struct client *client = list_entry(waiter, struct client, waiter);
     struct session_worker *session = client->session;
     session_enter(session);
-    struct buf last_word = BUF_INIT;
-    buf_append_slice(&last_word, response);
     if (config_settings(session->config)->log_pooler_errors)
         client_log(client, LOG_LEVEL_WARNING, "pooler error: %s", reason);
-    client_close_with(client, &last_word, reason);
-    buf_free(&last_word);
+    client_dismiss(client, response, reason);
     session_leave(session);
 }
 
@@ -478,13 +486,14 @@ void session_share_credential(struct session_worker *session, struct pool *pool)
         pool_set_credential(pool, known);
 }
 
-void session_configure(struct session_worker *session, struct config *config, struct userlist *users)
+void session_configure(struct session_worker *session, struct config *config,
+                       const struct session_access *access)
 {
     session_enter(session);
     struct config *old = session->config;
-    struct userlist *old_users = session->users;
+    struct session_access old_access = {session->users, session->rules};
     session->config = config_ref(config);
-    session->users = users != NULL ? userlist_ref(users) : NULL;
+    take_access(session, access);
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
         struct pool_part *part = pool->parts[worker_index(session->worker)];
         if (part == NULL)
@@ -501,6 +510,7 @@ void session_configure(struct session_worker *session, struct config *config, st
     }
     session_keep_minimums(session);
     config_unref(old);
-    userlist_unref(old_users);
+    userlist_unref(old_access.users);
+    hba_unref(old_access.rules);
     session_leave(session);
 }

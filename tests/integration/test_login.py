@@ -51,3 +51,75 @@ def test_protocol_3_2_is_negotiated_down(start):
     assert b"_pq_.unknown" in seen.body
     client.finish_login("app")
     assert client.value("SELECT 1") == "1"
+
+
+def test_any_lets_everybody_in_as_the_forced_user(start):
+    pooler = start(auth_type="any", database={"user": "app"})
+    with pooler.connect(user="whoever") as connection:
+        assert connection.execute("SELECT current_user").fetchone() == ("app",)
+    pooler.reload(databases={"test": {k: v for k, v in pooler.databases["test"].items() if k != "user"}})
+    with pytest.raises(psycopg.OperationalError, match="bouncer config error"):
+        pooler.connect(user="app")
+    assert "auth_type=any requires forced user" in pooler.log()
+
+
+def test_any_makes_nobody_an_administrator(start):
+    pooler = start(auth_type="any")
+    client = pooler.wire("pgbouncer", "whoever")
+    assert client.query("SHOW VERSION").texts
+    assert "admin" in client.query("PAUSE").errors[0]["M"]
+    assert not pooler.wire("pgbouncer", "admin").query("RELOAD").errors
+
+
+@pytest.mark.parametrize("method", ["plain", "md5", "scram-sha-256"])
+def test_a_database_that_does_not_exist_is_told_to_known_users_alone(start, method):
+    pooler = start(auth_type=method)
+    with pytest.raises(psycopg.OperationalError, match="no such database: nowhere"):
+        pooler.connect("nowhere", "scram", password=ROLES["scram"][0])
+    for user in ("scram", "nobody-of-that-name"):
+        with pytest.raises(psycopg.OperationalError, match="(password|SASL) authentication failed"):
+            pooler.connect("nowhere", user, password="wrong")
+
+
+def test_an_md5_hash_fails_under_scram_as_a_wrong_password_does(start, database):
+    secret = database.value("SELECT rolpassword FROM pg_authid WHERE rolname = 'md5'")
+    pooler = start(auth_type="scram-sha-256", passwords={"md5": secret})
+    for password in (ROLES["md5"][0], "wrong"):
+        with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):
+            pooler.connect(user="md5", password=password)
+    assert "wrong password type" in pooler.log() and secret not in pooler.log()
+
+
+def test_a_secret_that_cannot_log_in_to_the_server_is_named(start, database):
+    secret = database.value("SELECT rolpassword FROM pg_authid WHERE rolname = 'scram'")
+    pooler = start(auth_type="trust", passwords={"scram": secret})
+    with pytest.raises(psycopg.OperationalError, match="wrong password type: server asks for scram-sha-256"):
+        pooler.connect(user="scram")
+
+
+def test_keys_of_a_scram_login_serve_the_next_one_without(start, database):
+    """Pass-through: who has proven a SCRAM secret logs in to the server with it, later too."""
+    secret = database.value("SELECT rolpassword FROM pg_authid WHERE rolname = 'scram'")
+    pooler = start(auth_type="scram-sha-256", passwords={"scram": secret})
+    with pooler.connect(user="scram", password=ROLES["scram"][0]) as connection:
+        connection.execute("SELECT 1")
+    pooler.reload({"auth_type": "trust"})
+    database.terminate_backends()
+    with pooler.connect(user="scram") as connection:
+        assert connection.execute("SELECT current_user").fetchone() == ("scram",)
+
+
+def test_a_database_may_be_the_console_of_a_pooler(start):
+    pooler = start()
+    pooler.reload(databases={**pooler.databases, "own": {"host": "127.0.0.1", "port": pooler.port,
+                                                          "dbname": "pgbouncer"}})
+    client = pooler.wire("own", "stats", client_encoding="UTF8", DateStyle="ISO")
+    assert client.query("SHOW VERSION").texts == pooler.wire("pgbouncer", "stats").query("SHOW VERSION").texts
+
+
+def test_who_told_a_client_finds_it_in_the_log(start):
+    pooler = start()
+    for number in range(20):
+        with pytest.raises(psycopg.OperationalError, match="trust"):
+            pooler.connect(user=f"nobody{number}")
+        assert pooler.log().count('closing because: "trust" authentication failed') == number + 1

@@ -41,6 +41,7 @@ enum cache_hints { CACHE_HINTS_OFF, CACHE_HINTS_RESTRICT, CACHE_HINTS_ALLOW };
 enum cache_writes { CACHE_WRITES_ANYWHERE, CACHE_WRITES_THROUGH_WEIR };
 enum cache_feed { CACHE_FEED_OFF, CACHE_FEED_ON, CACHE_FEED_SYNCHRONOUS };
 enum defer_begin { DEFER_BEGIN_AUTO, DEFER_BEGIN_ON, DEFER_BEGIN_OFF };
+enum auth_query_unknown { AUTH_QUERY_UNKNOWN_REVEAL, AUTH_QUERY_UNKNOWN_HIDE };
 enum pin_policy { PIN_ALLOW, PIN_REFUSE };
 
 /* [weir], alias [pgbouncer] */
@@ -88,6 +89,7 @@ struct config_settings {
     const char *auth_query;
     const char *auth_user;
     const char *auth_dbname;
+    enum auth_query_unknown auth_query_unknown_user;
     int scram_iterations;
     const char *admin_users;
     const char *stats_users;

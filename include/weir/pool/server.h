@@ -122,5 +122,7 @@ COLD void server_adopt(struct server *server);
 const char *server_prefix(const struct server *server);
 const char *server_state_name(enum server_state state);
 uint32_t server_process_id(const struct server *server);
+/* Is it no PostgreSQL but a pooler's console, which knows neither settings nor the extended protocol? */
+bool server_is_console(const struct server *server);
 
 #endif

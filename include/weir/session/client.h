@@ -104,10 +104,10 @@ COLD void client_log(const struct client *client, enum log_level level, const ch
 /* Ends the client without a word to it. `reason` goes to the log. What its lease was doing is finished or
  * undone. */
 COLD void client_close(struct client *client, const char *reason);
-/* The same after some last bytes: an ErrorResponse. */
-COLD void client_close_with(struct client *client, const struct buf *last_word, const char *reason);
 /* The same after an ErrorResponse FATAL. */
 COLD void client_fail(struct client *client, const char *sqlstate, const char *message);
+/* The same with an ErrorResponse that somebody else has made. */
+COLD void client_dismiss(struct client *client, struct slice response, const char *reason);
 /* An ErrorResponse that does not end the session; ReadyForQuery is the caller's. */
 COLD void client_error(struct client *client, const char *sqlstate, const char *message);
 COLD void client_notice(struct client *client, const char *message);
@@ -124,6 +124,16 @@ COLD void login_granted(struct client *client, struct server *server);
 /* The check of its startup settings has ended; `error` is an ErrorResponse, or empty. */
 COLD void login_greeted(struct client *client, struct slice parameters, struct slice error);
 COLD void client_login_free(struct client_login *login);
+
+/* auth_query.c: the server that is to be asked for the secret of a client that logs in. */
+COLD void auth_query_granted(struct client *client, struct server *server);
+/* What it says, one message at a time; `whole` is as much of it as is there. */
+struct frame;
+COLD void auth_query_saw(struct lease *lease, const struct frame *frame, struct slice whole);
+/* The last ReadyForQuery of it: the lease ends here. */
+COLD void auth_query_done(struct lease *lease);
+/* The server is gone before that; the lease has ended. */
+COLD void auth_query_lost(struct client *client, const char *reason);
 
 /* route.c: messages of a client that is logged in. Returns the bytes that are done with. */
 size_t route_data(struct client *client, struct slice data);
@@ -159,6 +169,20 @@ COLD size_t replication_server_data(struct lease *lease, struct slice data);
 
 /* console.c: a client of the administration console. */
 COLD size_t console_data(struct client *client, struct slice data);
+
+/* Has it come over TLS? */
+static inline bool client_is_tls(const struct client *client)
+{
+    (void)client;
+    return false;
+}
+
+/* The name that a verified certificate of the client vouches for; NULL: none. */
+static inline const char *client_tls_name(const struct client *client)
+{
+    (void)client;
+    return NULL;
+}
 
 /* ReadyForQuery status of a client without a server. */
 char client_status(const struct client *client);

@@ -23,6 +23,7 @@ struct lease_portal;
 enum lease_purpose {
     LEASE_WORK,        /* for a client's messages */
     LEASE_GREETING,    /* to check the settings of a client that logs in */
+    LEASE_LOOKUP,      /* to ask auth_query about a client that logs in */
     LEASE_ORPHAN,      /* the client is gone */
     LEASE_REPLICATION, /* bytes both ways, unread; the server ends with the client */
 };

@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 
+#include "weir/auth/hba.h"
 #include "weir/auth/scram.h"
 #include "weir/auth/userlist.h"
 #include "weir/config/config.h"
@@ -83,6 +84,7 @@ struct session_worker {
     struct worker *worker;
     struct config *config;  /* counted */
     struct userlist *users; /* counted */
+    struct hba *rules;      /* counted; NULL: auth_type is not hba */
     struct memo *memo;
     struct cache_worker *cache; /* NULL without a cache */
     struct list clients;        /* all */
@@ -98,17 +100,25 @@ struct session_worker {
     size_t greeting_next;
     struct timer drain_timer;
     bool has_seen_user;
-    _Atomic int load;         /* how many clients; for whoever hands out new ones */
+    bool is_md5_usual; /* the last secret that auth_query gave was md5: those it does not know are asked for
+                          that */
+    _Atomic int load;  /* how many clients; for whoever hands out new ones */
     struct counters counters; /* of clients that belong to no pool (yet) */
 };
 
 /* What servers' events are answered with; give it to registry_new. */
 extern const struct server_events session_server_events;
 
-/* NULL when memory is out. `shared` and `config` outlive it; `users` may be NULL. Before the worker's thread
+/* What the configuration's files say about who may log in. Each may be NULL. */
+struct session_access {
+    struct userlist *users; /* auth_file */
+    struct hba *rules;      /* auth_hba_file */
+};
+
+/* NULL when memory is out. `shared` outlives it; references to the rest are taken. Before the worker's thread
  * starts. */
 struct session_worker *session_worker_new(struct session_shared *shared, struct worker *worker,
-                                          struct config *config, struct userlist *users);
+                                          struct config *config, const struct session_access *access);
 /* After the thread has ended: closes every client and server of this worker. Then the worker, then the rest
  * may be freed. */
 void session_worker_end(struct session_worker *session);
@@ -125,7 +135,8 @@ void session_enter(struct session_worker *session);
 void session_leave(struct session_worker *session);
 
 /* Another configuration: pools are resolved anew, clients of databases that are gone are told so. */
-void session_configure(struct session_worker *session, struct config *config, struct userlist *users);
+void session_configure(struct session_worker *session, struct config *config,
+                       const struct session_access *access);
 
 /* Opens what min_pool_size asks for where a forced user says for whom; at the start, and after a reload. */
 void session_keep_minimums(struct session_worker *session);

@@ -130,15 +130,13 @@ static void what_is_not_built_is_refused_by_name(void **state)
     assert_true(set("server_tls_sslmode", "allow", NULL));
     assert_true(set("server_tls_sslmode", "prefer", NULL));
     assert_false(set("server_tls_sslmode", "verify-full", NULL));
-    assert_false(set("auth_type", "hba", &error));
-    assert_non_null(strstr(error.message, "any,trust,plain,md5,scram-sha-256"));
+    assert_false(set("auth_type", "pam", &error));
+    assert_non_null(strstr(error.message, "any,trust,plain,md5,hba,scram-sha-256"));
     assert_true(set("auth_type", "scram-sha-256", NULL));
     assert_int_equal(settings.auth_type, AUTH_SCRAM_SHA_256);
-    assert_false(set("auth_hba_file", "/etc/hba", NULL));
+    assert_false(set("auth_ldap_options", "ldapport=1", NULL));
     assert_false(set("cache_feed", "on", NULL));
     assert_true(set("cache_feed", "off", NULL));
-    assert_false(set("auth_query", "SELECT 1", NULL));
-    assert_true(set("auth_query", option_find(OPTION_GLOBAL, "auth_query")->default_text, NULL));
 }
 
 static void secrets_are_not_shown(void **state)
