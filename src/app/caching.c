@@ -99,6 +99,16 @@ static void want(struct app_watched *watched, const struct config_database *data
         watched->via = database;
 }
 
+/* The control connections go the way of the others. */
+static const char *libpq_ssl_mode(enum ssl_mode mode)
+{
+    static const char *const names[] = {
+        [SSL_MODE_DISABLE] = "disable",     [SSL_MODE_ALLOW] = "prefer",
+        [SSL_MODE_PREFER] = "prefer",       [SSL_MODE_REQUIRE] = "require",
+        [SSL_MODE_VERIFY_CA] = "verify-ca", [SSL_MODE_VERIFY_FULL] = "verify-full"};
+    return names[mode];
+}
+
 static bool watch(struct app *app, const struct app_watched *watched, struct error *error)
 {
     const struct config_database *database = watched->via;
@@ -110,10 +120,21 @@ static bool watch(struct app *app, const struct app_watched *watched, struct err
     const struct config_host *host = &database->hosts[0];
     char port[16], timeout[] = "10";
     snprintf(port, sizeof(port), "%d", host->port);
-    const char *const keywords[] = {"host", "port", "dbname", "user", "password", "connect_timeout", NULL};
-    const char *const values[] = {
-        host->name, port, config_dbname(database, database->name), user, secret_of(app, database, user),
-        timeout,    NULL};
+    const struct config_settings *s = config_settings(app->config);
+    const char *const keywords[] = {
+        "host",    "port",        "dbname",  "user",   "password", "connect_timeout",
+        "sslmode", "sslrootcert", "sslcert", "sslkey", NULL};
+    const char *const values[] = {host->name,
+                                  port,
+                                  config_dbname(database, database->name),
+                                  user,
+                                  secret_of(app, database, user),
+                                  timeout,
+                                  libpq_ssl_mode(s->server_tls_sslmode),
+                                  s->server_tls_ca_file,
+                                  s->server_tls_cert_file,
+                                  s->server_tls_key_file,
+                                  NULL};
     const struct control_options options = {.keywords = keywords, .values = values};
     return cache_database_watch(watched->database, watched->mode, &options) ||
            error_set(error, "the control connection of database \"%s\" cannot be made", database->name);

@@ -116,10 +116,18 @@ bool app_reload(struct app *app, admin_done_fn *done, void *done_arg)
         log_error("RELOAD: the configuration stays as it was: %s", error.message);
         return false;
     }
-    if (!app_load_users(app, config, &users) || !process_open_log(&app->options, config)) {
+    struct app_tls tls;
+    if (!app_load_tls(app, config, false, &tls, &error)) {
+        log_error("RELOAD: the configuration stays as it was: %s", error.message);
         config_unref(config);
         return false;
     }
+    if (!app_load_users(app, config, &users) || !process_open_log(&app->options, config)) {
+        app_drop_tls(&tls);
+        config_unref(config);
+        return false;
+    }
+    app_use_tls(app, &tls);
     log_info("configuration reloaded from %s", app->options.path);
     return spread(app, config, users, done, done_arg);
 }
@@ -138,6 +146,15 @@ bool app_set(struct app *app, const char *key, const char *value, admin_done_fn 
             config_unref(config);
             return error_set(error, "auth_file \"%s\" cannot be read; it stays as it was", after);
         }
+    }
+    if (app_is_tls_key(key)) {
+        struct app_tls tls;
+        if (!app_load_tls(app, config, true, &tls, error)) {
+            userlist_unref(users);
+            config_unref(config);
+            return false;
+        }
+        app_use_tls(app, &tls);
     }
     process_open_log(&app->options, config);
     return spread(app, config, users, done, done_arg) || error_set_state(error, "53200", "out of memory");

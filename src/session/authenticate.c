@@ -10,6 +10,7 @@
 
 #include "login.h"
 #include "weir/auth/md5.h"
+#include "weir/net/tls.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 #include "weir/wire/frame.h"
@@ -20,8 +21,9 @@ COLD static void refuse(struct client *client)
 {
     struct pool_part *part = client->part;
     counter_bump(part != NULL ? &part->counters.login_failures : &client->session->counters.login_failures);
-    const char *text = client->login->method == METHOD_SCRAM ? "SASL authentication failed"
-                                                             : "password authentication failed";
+    const char *text = client->login->method == METHOD_SCRAM  ? "SASL authentication failed"
+                       : client->login->method == METHOD_CERT ? "certificate authentication failed"
+                                                              : "password authentication failed";
     client_fail(client, "28P01", text);
 }
 
@@ -46,11 +48,13 @@ static void begin_md5(struct client *client)
 
 static void begin_scram(struct client *client)
 {
-    static const char *const mechanisms[] = {SCRAM_MECHANISM, NULL};
+    static const char *const mechanisms[] = {SCRAM_MECHANISM_PLUS, SCRAM_MECHANISM, NULL};
     struct client_login *login = client->login;
     const uint8_t *mock_key = client->session->shared->mock_key;
     uint32_t iterations = (uint32_t)config_settings(client->session->config)->scram_iterations;
-    uint8_t salt[SCRAM_SALT_LEN], nonce[SCRAM_NONCE_LEN];
+    uint8_t salt[SCRAM_SALT_LEN], nonce[SCRAM_NONCE_LEN], binding[TLS_BINDING_BYTES];
+    const struct tls *tls = conn_tls(client->conn);
+    size_t binding_len = tls != NULL ? tls_binding(tls, binding) : 0;
     struct scram_secret secret;
     bool is_mock = login->credential == NULL || credential_kind(login->credential) == CREDENTIAL_NONE;
     bool has_secret = getrandom(nonce, sizeof(nonce), 0) == (ssize_t)sizeof(nonce) &&
@@ -62,14 +66,14 @@ static void begin_scram(struct client *client)
     if (has_secret && is_mock)
         has_secret = scram_secret_mock(mock_key, slice_str(login->user), iterations, &secret);
     if (has_secret)
-        login->scram = scram_server_new(&secret, is_mock, nonce, SLICE_EMPTY, false);
+        login->scram = scram_server_new(&secret, is_mock, nonce, slice_make(binding, binding_len), false);
     scram_wipe(&secret, sizeof(secret));
     if (login->scram == NULL) {
         client_fail(client, "XX000", "authentication is not possible now");
         return;
     }
     struct buf out = BUF_INIT;
-    encode_sasl_mechanisms(&out, mechanisms);
+    encode_sasl_mechanisms(&out, binding_len > 0 ? mechanisms : mechanisms + 1);
     login_reply(client, &out);
 }
 
@@ -84,6 +88,8 @@ static enum login_method method_for(const struct client_login *login, enum auth_
         return kind == CREDENTIAL_SCRAM ? METHOD_SCRAM : METHOD_MD5;
     case AUTH_SCRAM_SHA_256:
         return METHOD_SCRAM;
+    case AUTH_CERT:
+        return METHOD_CERT;
     default:
         return METHOD_NONE;
     }
@@ -97,6 +103,18 @@ static bool is_owner(const struct client *client)
     return client->peer_family == AF_UNIX && strcmp(client->login->user, "pgbouncer") == 0 &&
            getsockopt(conn_fd(client->conn), SOL_SOCKET, SO_PEERCRED, &credentials, &len) == 0 &&
            credentials.uid == getuid();
+}
+
+/* The authorities have signed that it is called so. */
+static void check_certificate(struct client *client)
+{
+    char name[TLS_NAME_BYTES];
+    const struct client_login *login = client->login;
+    if (login->credential != NULL && conn_tls(client->conn) != NULL &&
+        tls_peer_name(conn_tls(client->conn), name) && strcmp(name, login->user) == 0)
+        login_authenticated(client);
+    else
+        refuse(client);
 }
 
 void login_authenticate(struct client *client)
@@ -128,6 +146,10 @@ void login_authenticate(struct client *client)
             client_fail(client, "28000", "\"trust\" authentication failed");
         else
             login_authenticated(client);
+        return;
+    }
+    if (login->method == METHOD_CERT) {
+        check_certificate(client);
         return;
     }
     client_set_state(client, CLIENT_AUTH);
@@ -168,7 +190,9 @@ static bool take_initial(struct client *client, struct slice *body)
         client_fail(client, "08P01", "invalid SASL message");
         return false;
     }
-    if (!slice_equal_str(mechanism, SCRAM_MECHANISM)) {
+    bool is_plus = slice_equal_str(mechanism, SCRAM_MECHANISM_PLUS);
+    if ((!is_plus && !slice_equal_str(mechanism, SCRAM_MECHANISM)) ||
+        (is_plus && !scram_server_choose_plus(client->login->scram))) {
         client_fail(client, "08P01", "client selected an invalid SASL authentication mechanism");
         return false;
     }

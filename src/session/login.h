@@ -12,7 +12,7 @@
 #include "weir/session/client.h"
 #include "weir/util/cold.h"
 
-enum login_method { METHOD_NONE, METHOD_PLAIN, METHOD_MD5, METHOD_SCRAM };
+enum login_method { METHOD_NONE, METHOD_PLAIN, METHOD_MD5, METHOD_SCRAM, METHOD_CERT };
 
 struct client_login {
     char *user, *database;
@@ -24,6 +24,7 @@ struct client_login {
     bool is_console;
     bool has_encryption_answer; /* SSLRequest or GSSENCRequest has been answered */
     bool is_replication;
+    bool is_direct_tls; /* TLS from the first byte on, without an SSLRequest */
 };
 
 /* Writes what was built, and wipes it. */

@@ -52,6 +52,8 @@ struct encode_parameter {
     const char *value;
 };
 void encode_startup(struct buf *b, const struct encode_parameter *parameters, size_t count);
+/* May the connection go on with TLS? Answered by one byte, S or N. */
+void encode_ssl_request(struct buf *b);
 void encode_cancel_request(struct buf *b, struct slice key);
 void encode_query(struct buf *b, struct slice text);
 /* `types` as in struct parse_view. */
