@@ -95,6 +95,17 @@ void app_drop_tls(struct app_tls *tls)
     *tls = (struct app_tls){NULL, NULL};
 }
 
+bool app_check_tls(const struct config *config)
+{
+    struct error error = ERROR_INIT;
+    struct app_tls tls;
+    bool is_good = app_load_tls(NULL, config, false, &tls, &error);
+    if (!is_good)
+        log_error("%s", error.message);
+    app_drop_tls(&tls);
+    return is_good;
+}
+
 bool app_is_tls_key(const char *key)
 {
     return strncasecmp(key, "client_tls", 10) == 0 || strncasecmp(key, "server_tls", 10) == 0;
