@@ -109,6 +109,12 @@ static const char *libpq_ssl_mode(enum ssl_mode mode)
     return names[mode];
 }
 
+/* Without a name libpq looks into the home of whoever has started this process, which may be closed to it. */
+static const char *file_or_none(const char *path)
+{
+    return path[0] != '\0' ? path : "/dev/null/none";
+}
+
 static bool watch(struct app *app, const struct app_watched *watched, struct error *error)
 {
     const struct config_database *database = watched->via;
@@ -131,9 +137,9 @@ static bool watch(struct app *app, const struct app_watched *watched, struct err
                                   secret_of(app, database, user),
                                   timeout,
                                   libpq_ssl_mode(s->server_tls_sslmode),
-                                  s->server_tls_ca_file,
-                                  s->server_tls_cert_file,
-                                  s->server_tls_key_file,
+                                  file_or_none(s->server_tls_ca_file),
+                                  file_or_none(s->server_tls_cert_file),
+                                  file_or_none(s->server_tls_key_file),
                                   NULL};
     const struct control_options options = {.keywords = keywords, .values = values};
     return cache_database_watch(watched->database, watched->mode, &options) ||

@@ -9,7 +9,8 @@ import threading
 import psycopg
 import pytest
 
-from harness import wire
+from harness import caching, wire
+from harness.crowd import crowd
 from harness.postgres import ROLES
 from harness.tap import Tap
 from harness.wait import seconds, until
@@ -273,3 +274,38 @@ def test_p15_bytes_ahead_of_the_servers_handshake_are_not_believed(start, certif
         pooler_login(pooler)
         assert words in pooler.log()
         assert server.raw and not any(server.raw), "nothing was said to it in the clear"
+
+
+# where it meets the rest
+
+
+def test_two_workers_hand_servers_with_tls_over(secured, certificates):
+    """One server for clients of both threads: it moves between them with its keys and counters."""
+    pooler = secured(workers=2, default_pool_size=1, server_tls_sslmode="require", **certificates.client_side())
+
+    def work(number):
+        client = pooler.bare_wire().secure(certificates.context())
+        client.login("app", "test")
+        for turn in range(60):
+            assert client.value(f"SELECT '{number}.{turn}'") == f"{number}.{turn}"
+        return client.value("SELECT pg_backend_pid()")
+
+    assert len(set(crowd(8, work))) == 1
+
+
+def test_the_cache_and_its_watch_through_tls(secured, tls_postgres, certificates):
+    """The control connections follow the same keys, and hits reach clients with TLS."""
+    database = tls_postgres.make_database()
+    database.execute(caching.ITEMS, user="app")
+    pooler = secured(line={"dbname": database.name, "control_user": "control"}, server_tls_sslmode="verify-full",
+                     server_tls_ca_file=certificates.crt("ca"), **caching.OPTIONS, **certificates.client_side())
+    cache = caching.Cache(pooler, database)
+    client = pooler.bare_wire().secure(certificates.context())
+    client.login("app", "test")
+    assert cache.warm(lambda: client.value(caching.READ)) == "item 1"
+    assert cache.hit(lambda: client.value(caching.READ)) == "item 1"
+    secure = database.value("SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+                            " WHERE application_name = 'weir control' AND ssl")
+    assert secure == 1
+    pooler.stop()
+    database.drop()
