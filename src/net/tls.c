@@ -224,7 +224,8 @@ bool tls_is_established(const struct tls *tls)
     return tls->is_established;
 }
 
-ssize_t tls_recv(struct tls *tls, uint8_t *out, size_t room, bool *has_ended)
+/* Not inlined, as tls_send: it would only spread the code of connections without TLS. */
+APART ssize_t tls_recv(struct tls *tls, uint8_t *out, size_t room, bool *has_ended)
 {
     size_t total = 0, got;
     int error = tls->is_over ? (tls->error != 0 ? tls->error : EPIPE) : 0;
@@ -254,10 +255,14 @@ bool tls_has_pending(const struct tls *tls)
 static bool encrypt(struct tls *tls, const void *data, size_t len)
 {
     size_t written;
-    return len == 0 || (SSL_write_ex(tls->ssl, data, len, &written) == 1 && written == len);
+    if (len == 0 || (SSL_write_ex(tls->ssl, data, len, &written) == 1 && written == len))
+        return true;
+    if (tls->problem == NULL)
+        note_problem(tls);
+    return false;
 }
 
-bool tls_send(struct tls *tls, const struct iovec *parts, int count)
+APART bool tls_send(struct tls *tls, const struct iovec *parts, int count)
 {
     uint8_t record[RECORD_BYTES];
     size_t used = 0;
