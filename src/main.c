@@ -27,7 +27,10 @@ static int check(const char *path)
     struct config *config = app_load_config(path, NULL, &error);
     if (config == NULL)
         return EXIT_FAILURE;
+    bool is_good = app_check_tls(config);
     app_forget_config(config);
+    if (!is_good)
+        return EXIT_FAILURE;
     printf("%s: the configuration is good\n", path);
     return EXIT_SUCCESS;
 }

@@ -26,6 +26,9 @@ struct app_options {
 /* Reads a configuration; every problem goes to the log. NULL when there was one. */
 struct config *app_load_config(const char *path, const struct config *previous, struct error *error);
 
+/* Whether the TLS files that it names can be used; a problem goes to the log. */
+bool app_check_tls(const struct config *config);
+
 void app_forget_config(struct config *config);
 
 /* Every configuration key to stdout; returns an exit status. */

@@ -98,6 +98,15 @@ static const char *socket_state(const struct client *client)
     return client->state == CLIENT_WAITING ? "waiting" : client->state < CLIENT_IDLE ? "login" : "active";
 }
 
+static const char *tls_text(struct admin_snapshot *snapshot, const struct conn *conn)
+{
+    char text[TLS_TEXT_BYTES];
+    if (conn == NULL || conn_tls(conn) == NULL)
+        return "";
+    tls_describe(conn_tls(conn), text);
+    return snapshot_text(snapshot, text);
+}
+
 static void add_client(struct admin_snapshot *snapshot, const struct gather *gather,
                        const struct client *client)
 {
@@ -127,6 +136,7 @@ static void add_client(struct admin_snapshot *snapshot, const struct gather *gat
     if (profile_get(transaction_current(&client->tx), SLICE_LITERAL("application_name"), &name))
         row->application_name = snapshot_text(snapshot, (const char *)name.data);
     row->prepared_statements = (int)client->prepared.count;
+    row->tls = tls_text(snapshot, client->conn);
     row->id = client->id;
 }
 
@@ -187,6 +197,7 @@ static void add_server(struct admin_snapshot *snapshot, const struct gather *gat
     row->ptr = (uint64_t)(uintptr_t)server;
     row->link = lease != NULL ? (uint64_t)(uintptr_t)lease->client : 0;
     row->remote_pid = (int)server_process_id(server);
+    row->tls = tls_text(snapshot, server->conn);
     struct slice name = SLICE_EMPTY;
     if (server->profile != NULL && profile_get(server->profile, SLICE_LITERAL("application_name"), &name))
         row->application_name = snapshot_text(snapshot, (const char *)name.data);

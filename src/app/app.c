@@ -166,6 +166,15 @@ static bool make_workers(struct app *app, struct error *error)
            (ssize_t)sizeof(app->shared.mock_key);
 }
 
+static bool make_tls(struct app *app, struct error *error)
+{
+    struct app_tls tls;
+    if (!app_load_tls(app, app->config, false, &tls, error))
+        return false;
+    app_use_tls(app, &tls);
+    return true;
+}
+
 static bool start_workers(struct app *app)
 {
     for (int i = 0; i < app->worker_count; i++)
@@ -204,7 +213,8 @@ static bool build(struct app *app, struct error *error)
     error_set(error, "out of memory or descriptors while starting %d workers", settings->workers);
     if (!make_workers(app, error))
         return false;
-    if (!app_open_listeners(app, error) || !app_start_admin(app, error) || !app_watch_databases(app, error))
+    if (!make_tls(app, error) || !app_open_listeners(app, error) || !app_start_admin(app, error) ||
+        !app_watch_databases(app, error))
         return false;
     if (!watch_signals(app) || !start_workers(app))
         return error_set(error, "cannot start threads");
@@ -226,6 +236,7 @@ struct app *app_new(const struct app_options *options, struct config *config, st
     app->options = *options;
     app->config = config;
     list_init(&app->waits);
+    tls_slot_init(&app->shared.client_tls);
     if (build(app, error))
         return app;
     app_free(app);
@@ -283,6 +294,7 @@ void app_free(struct app *app)
         free(wait);
     }
     registry_free(app->shared.registry);
+    tls_slot_destroy(&app->shared.client_tls);
     worker_free(app->control);
     if (app->shared.cache != NULL)
         cache_free(app->shared.cache);

@@ -94,6 +94,19 @@ bool app_reload(struct app *app, admin_done_fn *done, void *done_arg);
 bool app_set(struct app *app, const char *key, const char *value, admin_done_fn *done, void *done_arg,
              struct error *error);
 
+/* secure.c */
+struct app_tls {
+    struct tls_context *clients, *servers; /* counted; NULL: no TLS */
+};
+/* Reads what the configuration names. `is_step`: it may be one of several changes that only fit together;
+ * then what is in use stays where a certificate and its key do not belong together yet. */
+bool app_load_tls(struct app *app, const struct config *config, bool is_step, struct app_tls *out,
+                  struct error *error);
+/* For new connections from now on. Takes over the references. */
+void app_use_tls(struct app *app, struct app_tls *tls);
+void app_drop_tls(struct app_tls *tls);
+bool app_is_tls_key(const char *key);
+
 /* admin.c */
 bool app_start_admin(struct app *app, struct error *error);
 void app_stop_admin(struct app *app);

@@ -100,6 +100,22 @@ static void want(struct app_watched *watched, const struct config_database *data
         watched->via = database;
 }
 
+/* The control connections go the way of the others. */
+static const char *libpq_ssl_mode(enum ssl_mode mode)
+{
+    static const char *const names[] = {
+        [SSL_MODE_DISABLE] = "disable",     [SSL_MODE_ALLOW] = "prefer",
+        [SSL_MODE_PREFER] = "prefer",       [SSL_MODE_REQUIRE] = "require",
+        [SSL_MODE_VERIFY_CA] = "verify-ca", [SSL_MODE_VERIFY_FULL] = "verify-full"};
+    return names[mode];
+}
+
+/* Without a name libpq looks into the home of whoever has started this process, which may be closed to it. */
+static const char *file_or_none(const char *path)
+{
+    return path[0] != '\0' ? path : "/dev/null/none";
+}
+
 static bool watch(struct app *app, const struct app_watched *watched, struct error *error)
 {
     const struct config_database *database = watched->via;
@@ -111,10 +127,21 @@ static bool watch(struct app *app, const struct app_watched *watched, struct err
     const struct config_host *host = &database->hosts[0];
     char port[16], timeout[] = "10";
     snprintf(port, sizeof(port), "%d", host->port);
-    const char *const keywords[] = {"host", "port", "dbname", "user", "password", "connect_timeout", NULL};
-    const char *const values[] = {
-        host->name, port, config_dbname(database, database->name), user, secret_of(app, database, user),
-        timeout,    NULL};
+    const struct config_settings *s = config_settings(app->config);
+    const char *const keywords[] = {
+        "host",    "port",        "dbname",  "user",   "password", "connect_timeout",
+        "sslmode", "sslrootcert", "sslcert", "sslkey", NULL};
+    const char *const values[] = {host->name,
+                                  port,
+                                  config_dbname(database, database->name),
+                                  user,
+                                  secret_of(app, database, user),
+                                  timeout,
+                                  libpq_ssl_mode(s->server_tls_sslmode),
+                                  file_or_none(s->server_tls_ca_file),
+                                  file_or_none(s->server_tls_cert_file),
+                                  file_or_none(s->server_tls_key_file),
+                                  NULL};
     const struct control_options options = {.keywords = keywords, .values = values};
     return cache_database_watch(watched->database, watched->mode, &options) ||
            error_set(error, "the control connection of database \"%s\" cannot be made", database->name);

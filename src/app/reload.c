@@ -178,11 +178,20 @@ bool app_reload(struct app *app, admin_done_fn *done, void *done_arg)
         config_unref(config);
         return false;
     }
-    if (!process_open_log(&app->options, config)) {
+    struct app_tls tls;
+    if (!app_load_tls(app, config, false, &tls, &error)) {
+        log_error("RELOAD: everything stays as it was: %s", error.message);
         app_forget_access(&access);
         config_unref(config);
         return false;
     }
+    if (!process_open_log(&app->options, config)) {
+        app_drop_tls(&tls);
+        app_forget_access(&access);
+        config_unref(config);
+        return false;
+    }
+    app_use_tls(app, &tls);
     log_info("configuration reloaded from %s", app->options.path);
     return spread(app, config, &access, done, done_arg);
 }
@@ -208,6 +217,15 @@ bool app_set(struct app *app, const char *key, const char *value, admin_done_fn 
             config_unref(config);
             return false;
         }
+    }
+    if (app_is_tls_key(key)) {
+        struct app_tls tls;
+        if (!app_load_tls(app, config, true, &tls, error)) {
+            app_forget_access(&access);
+            config_unref(config);
+            return false;
+        }
+        app_use_tls(app, &tls);
     }
     process_open_log(&app->options, config);
     return spread(app, config, &access, done, done_arg) || error_set_state(error, "53200", "out of memory");

@@ -49,6 +49,11 @@ struct scram_client *scram_client_new_keys(const struct scram_keys *keys,
     return client;
 }
 
+void scram_client_note_no_offer(struct scram_client *client)
+{
+    client->has_no_offer = true;
+}
+
 void scram_client_suggest_keys(struct scram_client *client, const struct scram_keys *keys)
 {
     client->has_keys = true;
@@ -73,7 +78,7 @@ static enum scram_result broken(struct error *error, const char *what)
 
 static char gs2_flag(const struct scram_client *client)
 {
-    return client->binding_len > 0 ? 'p' : 'n';
+    return client->binding_len > 0 ? 'p' : client->has_no_offer ? 'y' : 'n';
 }
 
 static enum scram_result begin(struct scram_client *client, struct buf *out, struct error *error)

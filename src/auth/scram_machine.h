@@ -35,6 +35,7 @@ struct scram_client {
     struct scram_keys keys;
     uint8_t binding[SCRAM_MAX_BINDING];
     size_t binding_len;
+    bool has_no_offer;
     struct buf first_bare;
     uint8_t server_signature[SCRAM_KEY_LEN];
 };

@@ -28,6 +28,12 @@ struct scram_server *scram_server_new(const struct scram_secret *secret, bool is
     return server;
 }
 
+bool scram_server_choose_plus(struct scram_server *server)
+{
+    server->is_plus = server->binding_len > 0;
+    return server->is_plus;
+}
+
 void scram_server_free(struct scram_server *server)
 {
     if (server == NULL)

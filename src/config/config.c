@@ -3,6 +3,7 @@
  */
 #include "weir/config/config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -159,6 +160,20 @@ const char *config_path(const struct config *config)
     return config->path;
 }
 
+void config_where(const struct config *config, const char *key, char *out, size_t size)
+{
+    snprintf(out, size, "%s", config->path);
+    for (size_t i = 0; i < ini_count(config->ini); i++) {
+        const struct ini_entry *entry = ini_entry(config->ini, i);
+        if (strcasecmp(entry->key, key) == 0 &&
+            (strcmp(entry->section, "weir") == 0 || strcmp(entry->section, "pgbouncer") == 0))
+            snprintf(out, size, "%s:%d", entry->file, entry->line);
+    }
+    for (size_t i = 0; i < config->override_count; i++)
+        if (strcasecmp(config->overrides[i].key, key) == 0)
+            snprintf(out, size, "SET");
+}
+
 const struct config_database *config_database_find(const struct config *config, const char *name)
 {
     const struct config_database_node *node = NULL;
@@ -232,6 +247,17 @@ bool config_database_is_same_server(const struct config_database *a, const struc
         return false;
     for (size_t i = 0; i < a->host_count; i++)
         if (strcmp(a->hosts[i].name, b->hosts[i].name) != 0)
+            return false;
+    return true;
+}
+
+bool config_has_same_server_tls(const struct config *a, const struct config *b)
+{
+    static const char *const keys[] = {"server_tls_sslmode",  "server_tls_ca_file", "server_tls_cert_file",
+                                       "server_tls_key_file", "server_tls_ciphers", "server_tls13_ciphers",
+                                       "server_tls_protocols"};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (!option_is_equal(option_find(OPTION_GLOBAL, keys[i]), &a->settings, &b->settings))
             return false;
     return true;
 }

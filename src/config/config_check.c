@@ -29,6 +29,19 @@ static void check_cache(const struct config *config, const char *where, enum cac
                        "cache = ttl needs a cache_ttl above 0: nothing else ends the life of an answer");
 }
 
+static void check_tls(const struct config *config, struct config_problems *problems)
+{
+    const struct config_settings *s = &config->settings;
+    if (s->auth_type == AUTH_CERT && s->client_tls_sslmode < SSL_MODE_VERIFY_CA)
+        config_problem(problems, config->path, 0,
+                       "auth_type = cert needs client_tls_sslmode = verify-full, and client_tls_ca_file");
+    if (s->server_tls_sslmode >= SSL_MODE_VERIFY_CA && s->server_tls_ca_file[0] == '\0' && config->has_cache)
+        config_problem(
+            problems, config->path, 0,
+            "with a cache, server_tls_sslmode = verify-ca and verify-full need server_tls_ca_file: "
+            "libpq, by which the cache watches the databases, knows no authorities of its own");
+}
+
 void config_check(const struct config *config, struct config_problems *problems)
 {
     const struct config_settings *s = &config->settings;
@@ -52,6 +65,7 @@ void config_check(const struct config *config, struct config_problems *problems)
     if (s->auth_type == AUTH_HBA && s->auth_hba_file[0] == '\0')
         config_problem(problems, config->path, 0,
                        "auth_type = hba needs auth_hba_file, the file with the rules");
+    check_tls(config, problems);
     if (s->http_port != 0 && !is_loopback(s->http_addr) && s->http_token_file[0] == '\0')
         config_problem(problems, config->path, 0,
                        "http_addr = %s is not a loopback address: http_token_file is needed", s->http_addr);

@@ -132,7 +132,7 @@ const struct option option_global_rows[] = {
 
 #define GROUP "Who may log in"
     {ENUM(auth_type, "md5", RELOAD, LATER, auth_type_names, "How clients prove who they are."),
-     .accepts = "any,trust,plain,md5,hba,scram-sha-256"},
+     .accepts = "any,trust,plain,md5,cert,hba,scram-sha-256"},
     {TEXT(auth_file, NULL, RELOAD, WORKS, "File with users and their secrets.")},
     {TEXT(auth_hba_file, "", RELOAD, WORKS,
           "File with rules by host, user and database, for auth_type hba; read again on reload.")},
@@ -251,28 +251,38 @@ const struct option option_global_rows[] = {
 #undef GROUP
 
 #define GROUP "TLS with clients"
-    {ENUM(client_tls_sslmode, "disable", RELOAD, LATER, ssl_mode_names,
-          "Whether clients may or must use TLS.")},
-    {TEXT(client_tls_ca_file, "", RELOAD, LATER, "Authorities that sign client certificates.")},
-    {TEXT(client_tls_cert_file, "", RELOAD, LATER, "Weir's certificate.")},
-    {TEXT(client_tls_key_file, "", RELOAD, LATER, "Its private key.")},
-    {TEXT(client_tls_ciphers, "default", RELOAD, LATER, "Ciphers up to TLS 1.2.")},
-    {TEXT(client_tls13_ciphers, NULL, RELOAD, LATER, "Ciphers of TLS 1.3.")},
-    {TEXT(client_tls_protocols, "secure", RELOAD, LATER, "Versions of TLS.")},
-    {TEXT(client_tls_dheparams, "auto", RELOAD, LATER, "Parameters of DHE key exchange.")},
-    {TEXT(client_tls_ecdhcurve, "auto", RELOAD, LATER, "Curve of ECDH key exchange.")},
+    {ENUM(client_tls_sslmode, "disable", RELOAD, WORKS, ssl_mode_names,
+          "Whether clients may use TLS (allow, prefer), must (require), or must show a certificate signed by "
+          "client_tls_ca_file too (verify-ca, verify-full).")},
+    {TEXT(client_tls_ca_file, "", RELOAD, WORKS, "Authorities that sign client certificates.")},
+    {TEXT(client_tls_cert_file, "", RELOAD, WORKS,
+          "Weir's certificate, in PEM, with those in between it and its authority.")},
+    {TEXT(client_tls_key_file, "", RELOAD, WORKS, "Its private key, in PEM, without a passphrase.")},
+    {TEXT(client_tls_ciphers, "default", RELOAD, WORKS,
+          "Ciphers up to TLS 1.2: default, all, or a list as OpenSSL takes it.")},
+    {TEXT(client_tls13_ciphers, NULL, RELOAD, WORKS, "Ciphers of TLS 1.3, as OpenSSL takes them.")},
+    {TEXT(client_tls_protocols, "secure", RELOAD, WORKS,
+          "Versions of TLS: secure (1.2 and 1.3), all, or a list such as tlsv1.2,tlsv1.3.")},
+    {TEXT(client_tls_dheparams, "auto", RELOAD, WORKS,
+          "DHE key exchange up to TLS 1.2: auto, none or legacy (1024 bits).")},
+    {TEXT(client_tls_ecdhcurve, "auto", RELOAD, WORKS,
+          "Curves of the key exchange: auto, none, or names as OpenSSL takes them.")},
 #undef GROUP
 
 #define GROUP "TLS with servers"
-    {ENUM(server_tls_sslmode, "prefer", RELOAD, LATER, ssl_mode_names,
-          "Whether servers may or must use TLS; prefer and allow connect without it for now."),
-     .accepts = "disable,allow,prefer"},
-    {TEXT(server_tls_ca_file, "", RELOAD, LATER, "Authorities that sign server certificates.")},
-    {TEXT(server_tls_cert_file, "", RELOAD, LATER, "Weir's certificate for servers.")},
-    {TEXT(server_tls_key_file, "", RELOAD, LATER, "Its private key.")},
-    {TEXT(server_tls_ciphers, "default", RELOAD, LATER, "Ciphers up to TLS 1.2.")},
-    {TEXT(server_tls13_ciphers, NULL, RELOAD, LATER, "Ciphers of TLS 1.3.")},
-    {TEXT(server_tls_protocols, "secure", RELOAD, LATER, "Versions of TLS.")},
+    {ENUM(server_tls_sslmode, "prefer", RELOAD, WORKS, ssl_mode_names,
+          "Whether servers are asked for TLS (allow, prefer), must use it (require), must show a certificate "
+          "signed by server_tls_ca_file (verify-ca) that bears their host name (verify-full).")},
+    {TEXT(server_tls_ca_file, "", RELOAD, WORKS,
+          "Authorities that sign server certificates; empty: the system's.")},
+    {TEXT(server_tls_cert_file, "", RELOAD, WORKS,
+          "Weir's certificate for servers that ask for one, in PEM.")},
+    {TEXT(server_tls_key_file, "", RELOAD, WORKS, "Its private key, in PEM, without a passphrase.")},
+    {TEXT(server_tls_ciphers, "default", RELOAD, WORKS,
+          "Ciphers up to TLS 1.2: default, all, or a list as OpenSSL takes it.")},
+    {TEXT(server_tls13_ciphers, NULL, RELOAD, WORKS, "Ciphers of TLS 1.3, as OpenSSL takes them.")},
+    {TEXT(server_tls_protocols, "secure", RELOAD, WORKS,
+          "Versions of TLS: secure (1.2 and 1.3), all, or a list such as tlsv1.2,tlsv1.3.")},
 #undef GROUP
 
 #define GROUP "Cache"

@@ -4,6 +4,9 @@
  *   readable ──► recv into the worker's buffer ──► on_data ──► rest kept in `in`     (edge-triggered)
  *   write    ──► sendmsg ──► rest kept in `out`, armed for writing ──► drained
  *
+ * With TLS, `in` is what has been decrypted and `out` what has been encrypted: only the two arrows next to
+ * the socket differ.
+ *
  * Invariants: the socket is watched for exactly `armed`; `in` and `out` hold memory only while they hold
  * bytes; on_closed is called at most once; an object with depth > 0 is on the stack of a callback and is
  * freed when that returns.
@@ -11,10 +14,14 @@
 #include "weir/net/conn.h"
 
 #include <errno.h>
+#include <assert.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "tls_state.h"
 #include "weir/util/buf.h"
 #include "weir/util/clock.h"
 #include "weir/util/cold.h"
@@ -26,6 +33,7 @@ struct conn {
     struct worker *worker;
     const struct conn_handler *handler;
     void *owner;
+    struct tls *tls; /* NULL without */
     struct buf in;
     struct buf out;
     size_t out_sent; /* bytes at the front of `out` that have left */
@@ -68,6 +76,8 @@ static void arm(struct conn *conn)
         io_stop(&conn->io);
     else if (!io_watch(worker_loop(conn->worker), &conn->io, conn->fd, wanted | IO_EDGE, ready))
         conn->is_unwatched = true;
+    if (conn->tls != NULL && wanted & IO_READ && tls_has_pending(conn->tls))
+        io_again(&conn->io, IO_READ); /* it has left the socket, which will not tell of it again */
 }
 
 static struct conn *make(struct worker *worker, int fd, const struct conn_handler *handler, void *owner)
@@ -130,6 +140,7 @@ static void destroy(struct conn *conn)
 {
     io_stop(&conn->io);
     close(conn->fd);
+    tls_free(conn->tls);
     buf_free(&conn->in);
     buf_free(&conn->out);
     free(conn);
@@ -195,6 +206,23 @@ static void deliver(struct conn *conn, struct slice data, bool from_in)
         arm(conn);
 }
 
+/* The handshake has gone as far as it can. False: there is nothing to read yet, or no more. */
+COLD static bool shake_hands(struct conn *conn, bool has_ended)
+{
+    int error = tls_handshake(conn->tls, has_ended);
+    if (error == EAGAIN && conn->write_error == 0)
+        return false;
+    if (error == EAGAIN)
+        error = conn->write_error;
+    if (error != 0) {
+        end(conn, error == EPIPE ? 0 : error);
+        return false;
+    }
+    if (conn->handler->on_secured != NULL)
+        conn->handler->on_secured(conn->owner);
+    return !conn->is_freed && !conn->is_closed;
+}
+
 /* `has_ended`: the peer will send no more, which is not told a second time. */
 static void receive(struct conn *conn, bool has_ended)
 {
@@ -206,7 +234,13 @@ static void receive(struct conn *conn, bool has_ended)
     size_t room = WORKER_READ_BYTES;
     if (conn->in.len > 0 && conn->input_limit - conn->in.len < room)
         room = conn->input_limit - conn->in.len;
-    ssize_t got = recv(conn->fd, scratch, room, 0);
+    ssize_t got;
+    if (conn->tls == NULL)
+        got = recv(conn->fd, scratch, room, 0);
+    else if (tls_is_established(conn->tls) || shake_hands(conn, has_ended))
+        got = tls_recv(conn->tls, scratch, room, &has_ended);
+    else
+        return;
     /* A short read has emptied the socket; after any other there may be more. */
     if (got == (ssize_t)room || (got > 0 && has_ended) || (got < 0 && errno == EINTR))
         io_again(&conn->io, has_ended ? IO_READ | IO_END : IO_READ);
@@ -307,10 +341,9 @@ COLD static void keep(struct conn *conn, const struct iovec *parts, int count, s
         conn->was_congested = true;
 }
 
-void conn_writev(struct conn *conn, const struct iovec *parts, int count)
+/* To the socket, as it is. */
+static inline void send_parts(struct conn *conn, const struct iovec *parts, int count)
 {
-    if (conn->is_closed || conn->is_freed || conn->write_error != 0)
-        return;
     size_t total = 0;
     for (int i = 0; i < count; i++)
         total += parts[i].iov_len;
@@ -335,6 +368,16 @@ void conn_writev(struct conn *conn, const struct iovec *parts, int count)
         arm(conn);
 }
 
+void conn_writev(struct conn *conn, const struct iovec *parts, int count)
+{
+    if (conn->is_closed || conn->is_freed || conn->write_error != 0)
+        return;
+    if (conn->tls == NULL)
+        send_parts(conn, parts, count);
+    else if (!tls_send(conn->tls, parts, count))
+        conn_fail(conn, EPROTO);
+}
+
 void conn_write(struct conn *conn, const void *data, size_t len)
 {
     struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
@@ -353,6 +396,40 @@ void conn_write_buf(struct conn *conn, const struct buf *built)
         conn_fail(conn, ENOMEM);
     else
         conn_write(conn, built->data, built->len);
+}
+
+/* ---- TLS ---- */
+
+static void send_encrypted(void *context, const void *data, size_t len)
+{
+    struct conn *conn = context;
+    const struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    if (conn->write_error == 0)
+        send_parts(conn, &part, 1);
+}
+
+COLD void conn_start_tls(struct conn *conn, struct tls_context *context, const char *host, struct slice ahead)
+{
+    assert(conn->tls == NULL && !conn->is_connecting);
+    conn->tls = tls_new(context, host, ahead, conn->fd, send_encrypted, conn);
+    if (conn->tls == NULL)
+        conn_fail(conn, ENOMEM);
+    else
+        io_again(&conn->io, IO_READ);
+}
+
+const struct tls *conn_tls(const struct conn *conn)
+{
+    return conn->tls;
+}
+
+COLD const char *conn_error_text(const struct conn *conn, int error)
+{
+    static _Thread_local char text[160];
+    if (error != EPROTO || conn->tls == NULL)
+        return error == 0 ? "the peer closed the connection" : strerror(error);
+    snprintf(text, sizeof(text), "TLS: %s", tls_problem(conn->tls));
+    return text;
 }
 
 size_t conn_output_pending(const struct conn *conn)
@@ -415,6 +492,8 @@ void conn_set_handler(struct conn *conn, const struct conn_handler *handler, voi
 COLD bool conn_has_news(const struct conn *conn)
 {
     if (conn->in.len > 0 || conn->is_closed || conn->write_error != 0 || conn->is_unwatched)
+        return true;
+    if (conn->tls != NULL && tls_has_pending(conn->tls))
         return true;
     struct pollfd p = {.fd = conn->fd, .events = POLLIN | POLLRDHUP};
     return poll(&p, 1, 0) != 0;
@@ -486,6 +565,8 @@ static const struct conn_handler linger_handler = {
 void conn_close_after_output(struct conn *conn)
 {
     struct lingering *lingering = NULL;
+    if (conn->tls != NULL && !conn->is_closed && conn->write_error == 0)
+        tls_say_end(conn->tls);
     if (!conn->is_closed && conn_output_pending(conn) > 0)
         lingering = calloc(1, sizeof(*lingering));
     if (lingering == NULL) {

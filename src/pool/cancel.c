@@ -1,13 +1,16 @@
 /*
- * cancel: connect, sixteen bytes, wait for the end. PostgreSQL closes when it has signalled the backend.
+ * cancel: connect, sixteen bytes, wait for the end. PostgreSQL closes when it has signalled the backend. The
+ * key travels as its server's bytes do: where those are encrypted it is never sent otherwise.
  *
  * All of it has cancel_wait_timeout. A request that has left and was not answered by then may still arrive,
  * so its server is not handed out again: the query that it met would be somebody else's.
  */
 #include "weir/pool/cancel.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
+#include "weir/net/tls.h"
 #include "weir/pool/registry.h"
 #include "weir/pool/server.h"
 #include "weir/util/log.h"
@@ -39,13 +42,7 @@ static void finish(struct cancel *cancel)
         registry_events(server->part->pool->registry)->on_cancelled(server->owner, server);
 }
 
-static size_t on_data(void *owner, struct slice data)
-{
-    (void)owner;
-    return data.len;
-}
-
-static void on_connected(void *owner)
+static void send_key(void *owner)
 {
     struct cancel *cancel = owner;
     struct buf out = BUF_INIT;
@@ -55,10 +52,41 @@ static void on_connected(void *owner)
     buf_free(&out);
 }
 
+static void on_connected(void *owner)
+{
+    struct cancel *cancel = owner;
+    struct buf out = BUF_INIT;
+    if (conn_tls(cancel->server->conn) == NULL) {
+        send_key(cancel);
+        return;
+    }
+    encode_ssl_request(&out);
+    conn_write_buf(cancel->conn, &out);
+    buf_free(&out);
+}
+
+/* The answer to the SSLRequest; after the key nothing is expected. */
+static size_t on_data(void *owner, struct slice data)
+{
+    struct cancel *cancel = owner;
+    const struct tls *like = conn_tls(cancel->server->conn);
+    if (cancel->has_left || like == NULL || conn_tls(cancel->conn) != NULL)
+        return data.len;
+    if (data.data[0] == 'S' && data.len == 1)
+        conn_start_tls(cancel->conn, tls_context_of(like), tls_host(like), SLICE_EMPTY);
+    else
+        finish(cancel);
+    return data.len;
+}
+
 static void on_closed(void *owner, int error)
 {
-    (void)error; /* a cancel is best effort, here as in PostgreSQL */
-    finish(owner);
+    /* A cancel is best effort, here as in PostgreSQL; but who configures TLS wants to know what is wrong. */
+    struct cancel *cancel = owner;
+    if (error == EPROTO)
+        log_write(LOG_LEVEL_WARNING, server_prefix(cancel->server), "cancel request: %s",
+                  conn_error_text(cancel->conn, error));
+    finish(cancel);
 }
 
 static void timed_out(struct timer *timer)
@@ -73,7 +101,7 @@ static void timed_out(struct timer *timer)
 }
 
 static const struct conn_handler handler = {
-    .on_data = on_data, .on_connected = on_connected, .on_closed = on_closed};
+    .on_data = on_data, .on_connected = on_connected, .on_closed = on_closed, .on_secured = send_key};
 
 void cancel_send(struct server *server)
 {

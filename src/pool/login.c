@@ -12,6 +12,7 @@
 
 #include "weir/auth/md5.h"
 #include "weir/auth/scram.h"
+#include "weir/net/tls.h"
 #include "weir/pool/registry.h"
 #include "weir/pool/server.h"
 #include "weir/util/log.h"
@@ -121,16 +122,16 @@ static enum login_result answer_md5(struct server *server, struct slice salt, st
     return LOGIN_MORE;
 }
 
-static bool offers_scram(struct slice mechanisms)
+static bool offers(struct slice mechanisms, const char *mechanism)
 {
     struct slice name;
     while (decode_text(&mechanisms, &name) && name.len > 0)
-        if (slice_equal_str(name, SCRAM_MECHANISM))
+        if (slice_equal_str(name, mechanism))
             return true;
     return false;
 }
 
-static struct scram_client *scram_for(struct credential *credential)
+static struct scram_client *scram_for(struct credential *credential, struct slice binding)
 {
     uint8_t nonce[SCRAM_NONCE_LEN];
     struct scram_keys keys;
@@ -139,11 +140,11 @@ static struct scram_client *scram_for(struct credential *credential)
     struct scram_client *client = NULL;
     bool has_keys = credential_keys(credential, &keys);
     if (credential_kind(credential) == CREDENTIAL_PLAIN) {
-        client = scram_client_new(credential_secret(credential), nonce, SLICE_EMPTY);
+        client = scram_client_new(credential_secret(credential), nonce, binding);
         if (client != NULL && has_keys)
             scram_client_suggest_keys(client, &keys);
     } else if (has_keys) {
-        client = scram_client_new_keys(&keys, nonce, SLICE_EMPTY);
+        client = scram_client_new_keys(&keys, nonce, binding);
     }
     if (has_keys)
         scram_wipe(&keys, sizeof(keys));
@@ -154,15 +155,21 @@ static enum login_result begin_scram(struct server *server, struct slice mechani
 {
     struct server_login *login = server->login;
     struct buf first = BUF_INIT, out = BUF_INIT;
-    if (login->scram == NULL && offers_scram(mechanisms))
-        login->scram = scram_for(login->credential);
+    const struct tls *tls = conn_tls(server->conn);
+    uint8_t binding[TLS_BINDING_BYTES];
+    bool has_plus = tls != NULL && offers(mechanisms, SCRAM_MECHANISM_PLUS);
+    size_t binding_len = has_plus ? tls_binding(tls, binding) : 0;
+    if (login->scram == NULL && (binding_len > 0 || offers(mechanisms, SCRAM_MECHANISM)))
+        login->scram = scram_for(login->credential, slice_make(binding, binding_len));
     if (login->scram == NULL)
         return no_password(server, "scram-sha-256", error);
+    if (tls != NULL && !has_plus)
+        scram_client_note_no_offer(login->scram);
     if (scram_client_feed(login->scram, SLICE_EMPTY, &first, error) != SCRAM_CONTINUE) {
         buf_free(&first);
         return LOGIN_FAILED;
     }
-    encode_sasl_initial(&out, SCRAM_MECHANISM, buf_slice(&first));
+    encode_sasl_initial(&out, binding_len > 0 ? SCRAM_MECHANISM_PLUS : SCRAM_MECHANISM, buf_slice(&first));
     send_and_wipe(server, &out);
     buf_wipe(&first);
     return LOGIN_MORE;

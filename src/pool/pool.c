@@ -158,7 +158,8 @@ void pool_part_configure(struct pool_part *part, struct config *config)
 {
     const struct config_database *database = config_database_find(config, part->pool->database->name);
     struct config *old = part->config;
-    bool is_same = database != NULL && config_database_is_same_server(part->database, database);
+    bool is_same = database != NULL && config_database_is_same_server(part->database, database) &&
+                   config_has_same_server_tls(old, config);
     if (database == NULL) {
         /* Removed: what is there ends; the old snapshot stays for those who still refer to it. */
         pool_close_servers(part, "database removed");

@@ -21,6 +21,7 @@ struct registry {
     int worker_count;
     const struct server_events *events;
     struct resolver *resolver;
+    struct tls_slot server_tls;
     struct named *pool_names, *database_names, *user_names;
     struct registry_database *console;
     _Atomic(struct pool *) pools;
@@ -47,6 +48,7 @@ struct registry *registry_new(int worker_count, const struct server_events *even
         registry_free(registry);
         return NULL;
     }
+    tls_slot_init(&registry->server_tls);
     return registry;
 }
 
@@ -87,6 +89,7 @@ void registry_free(struct registry *registry)
     }
     free_names(&registry->database_names);
     free_names(&registry->user_names);
+    tls_slot_destroy(&registry->server_tls);
     pthread_mutex_destroy(&registry->mutex);
     free(registry);
 }
@@ -228,6 +231,11 @@ const struct server_events *registry_events(const struct registry *registry)
 struct resolver *registry_resolver(const struct registry *registry)
 {
     return registry->resolver;
+}
+
+struct tls_slot *registry_server_tls(struct registry *registry)
+{
+    return &registry->server_tls;
 }
 
 uint64_t registry_next_id(struct registry *registry)

@@ -13,6 +13,7 @@
 #include "weir/pool/cancel.h"
 #include "weir/pool/login.h"
 #include "weir/pool/registry.h"
+#include "weir/net/tls.h"
 #include "weir/util/clock.h"
 #include "weir/util/cold.h"
 #include "weir/util/log.h"
@@ -148,6 +149,7 @@ COLD static void destroy(struct server *server)
     registry_events(part->pool->registry)->on_free(server);
     cancel_forget(server);
     login_free(server->login);
+    tls_context_unref(server->tls);
     free(server->baseline);
     conn_free(server->conn);
     pool_server_gone(server);
@@ -201,7 +203,7 @@ COLD static void fail_with_errno(struct server *server, const char *what, int er
 {
     char text[200];
     snprintf(text, sizeof(text), "%s: %s", what,
-             error == 0 ? "server closed the connection" : strerror(error));
+             error == 0 ? "server closed the connection" : conn_error_text(server->conn, error));
     fail(server, text, "08006", SLICE_EMPTY);
 }
 
@@ -278,6 +280,50 @@ COLD static void feed_quiet(struct server *server, const struct frame *frame)
     }
 }
 
+/* ---- TLS, before the login ---- */
+
+COLD static void begin_login(struct server *server)
+{
+    server->login = login_begin(server);
+    if (server->login == NULL)
+        fail(server, "out of memory", "53200", SLICE_EMPTY);
+}
+
+static const char *host_of(const struct server *server)
+{
+    const struct config_database *database = server->part->database;
+    return (size_t)server->host < database->host_count ? database->hosts[server->host].name : "";
+}
+
+/* One byte in answer to the SSLRequest. Whatever else comes with it nobody has encrypted: it is not believed.
+ */
+COLD static void take_tls_answer(struct server *server, struct slice data)
+{
+    struct tls_context *tls = server->tls;
+    server->tls = NULL;
+    if (data.data[0] == 'S' && data.len == 1)
+        conn_start_tls(server->conn, tls, host_of(server), SLICE_EMPTY);
+    else if (data.data[0] == 'S')
+        fail(server, "server sent bytes ahead of the TLS handshake", "08P01", SLICE_EMPTY);
+    else if (data.data[0] != 'N')
+        fail(server, "server does not understand the question for TLS", "08P01", SLICE_EMPTY);
+    else if (tls_context_mode(tls) >= SSL_MODE_REQUIRE)
+        fail(server, "server does not support TLS, which server_tls_sslmode requires", "08006", SLICE_EMPTY);
+    else
+        begin_login(server);
+    tls_context_unref(tls);
+}
+
+COLD static void on_secured(void *owner)
+{
+    struct server *server = owner;
+    char text[TLS_TEXT_BYTES];
+    tls_describe(conn_tls(server->conn), text);
+    if (config_settings(server->part->config)->log_connections)
+        log_server(server, LOG_LEVEL_LOG, "SSL established: %s", text);
+    begin_login(server);
+}
+
 static size_t on_data(void *owner, struct slice data)
 {
     struct server *server = owner;
@@ -291,6 +337,10 @@ static size_t on_data(void *owner, struct slice data)
             if (!conn_is_open(conn) || server->owner == owner_then)
                 return used;
             continue; /* released in the middle: the rest is for whoever has it now */
+        }
+        if (server->state == SERVER_LOGIN && server->login == NULL) {
+            take_tls_answer(server, data);
+            return data.len;
         }
         struct frame frame;
         enum frame_result result = frame_next(slice_from(data, used), &frame);
@@ -357,11 +407,6 @@ COLD static void on_connected(void *owner)
     struct server *server = owner;
     struct config *config = server->part->config;
     server_set_state(server, SERVER_LOGIN);
-    server->login = login_begin(server);
-    if (server->login == NULL) {
-        fail(server, "out of memory", "53200", SLICE_EMPTY);
-        return;
-    }
     if (config_settings(config)->log_connections) {
         struct address local;
         char text[ADDRESS_TEXT_BYTES];
@@ -370,10 +415,23 @@ COLD static void on_connected(void *owner)
         log_server(server, LOG_LEVEL_LOG, "new connection to server (from %s:%d)", text,
                    address_port(&local));
     }
+    if (!address_is_unix(&server->address))
+        server->tls = tls_slot_get(registry_server_tls(server->part->pool->registry));
+    if (server->tls == NULL) {
+        begin_login(server);
+        return;
+    }
+    struct buf out = BUF_INIT;
+    encode_ssl_request(&out);
+    conn_write_buf(server->conn, &out);
+    buf_free(&out);
 }
 
-static const struct conn_handler handler = {
-    .on_data = on_data, .on_connected = on_connected, .on_drained = on_drained, .on_closed = on_closed};
+static const struct conn_handler handler = {.on_data = on_data,
+                                            .on_connected = on_connected,
+                                            .on_drained = on_drained,
+                                            .on_closed = on_closed,
+                                            .on_secured = on_secured};
 
 COLD static void connect_timeout(struct timer *timer)
 {

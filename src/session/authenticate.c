@@ -14,6 +14,7 @@
 
 #include "login.h"
 #include "weir/auth/md5.h"
+#include "weir/net/tls.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 #include "weir/wire/frame.h"
@@ -36,8 +37,9 @@ COLD static void refuse(struct client *client)
 {
     struct pool_part *part = client->part;
     counter_bump(part != NULL ? &part->counters.login_failures : &client->session->counters.login_failures);
-    const char *text = client->login->method == METHOD_SCRAM ? "SASL authentication failed"
-                                                             : "password authentication failed";
+    const char *text = client->login->method == METHOD_SCRAM  ? "SASL authentication failed"
+                       : client->login->method == METHOD_CERT ? "certificate authentication failed"
+                                                              : "password authentication failed";
     client_fail(client, "28P01", text);
 }
 
@@ -62,11 +64,13 @@ static void begin_md5(struct client *client)
 
 static void begin_scram(struct client *client)
 {
-    static const char *const mechanisms[] = {SCRAM_MECHANISM, NULL};
+    static const char *const mechanisms[] = {SCRAM_MECHANISM_PLUS, SCRAM_MECHANISM, NULL};
     struct client_login *login = client->login;
     const uint8_t *mock_key = client->session->shared->mock_key;
     uint32_t iterations = (uint32_t)config_settings(client->session->config)->scram_iterations;
-    uint8_t salt[SCRAM_SALT_LEN], nonce[SCRAM_NONCE_LEN];
+    uint8_t salt[SCRAM_SALT_LEN], nonce[SCRAM_NONCE_LEN], binding[TLS_BINDING_BYTES];
+    const struct tls *tls = conn_tls(client->conn);
+    size_t binding_len = tls != NULL ? tls_binding(tls, binding) : 0;
     struct scram_secret secret;
     enum credential_kind kind =
         login->credential != NULL ? credential_kind(login->credential) : CREDENTIAL_NONE;
@@ -82,14 +86,14 @@ static void begin_scram(struct client *client)
         has_secret = is_mock ? scram_secret_mock(mock_key, slice_str(login->user), iterations, &secret)
                              : credential_scram_secret(login->credential, salt, iterations, &secret);
     if (has_secret)
-        login->scram = scram_server_new(&secret, is_mock, nonce, SLICE_EMPTY, false);
+        login->scram = scram_server_new(&secret, is_mock, nonce, slice_make(binding, binding_len), false);
     scram_wipe(&secret, sizeof(secret));
     if (login->scram == NULL) {
         client_fail(client, "XX000", "authentication is not possible now");
         return;
     }
     struct buf out = BUF_INIT;
-    encode_sasl_mechanisms(&out, mechanisms);
+    encode_sasl_mechanisms(&out, binding_len > 0 ? mechanisms : mechanisms + 1);
     login_reply(client, &out);
 }
 
@@ -237,10 +241,13 @@ static void by_peer(struct client *client, const struct ident_map *map)
         client_fail(client, "28000", "unix socket login rejected");
 }
 
+/* The authorities have signed that it is called so. */
 static void by_certificate(struct client *client, const struct ident_map *map)
 {
-    const char *name = client_tls_name(client);
-    if (client->login->credential != NULL && name != NULL && is_mapped(client, map, name))
+    char name[TLS_NAME_BYTES];
+    const struct tls *tls = conn_tls(client->conn);
+    if (client->login->credential != NULL && tls != NULL && tls_peer_name(tls, name) &&
+        is_mapped(client, map, name))
         login_authenticated(client);
     else
         client_fail(client, "28000", "certificate authentication failed");
@@ -346,7 +353,9 @@ static bool take_initial(struct client *client, struct slice *body)
         client_fail(client, "08P01", "invalid SASL message");
         return false;
     }
-    if (!slice_equal_str(mechanism, SCRAM_MECHANISM)) {
+    bool is_plus = slice_equal_str(mechanism, SCRAM_MECHANISM_PLUS);
+    if ((!is_plus && !slice_equal_str(mechanism, SCRAM_MECHANISM)) ||
+        (is_plus && !scram_server_choose_plus(client->login->scram))) {
         client_fail(client, "08P01", "client selected an invalid SASL authentication mechanism");
         return false;
     }

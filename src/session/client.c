@@ -354,7 +354,7 @@ COLD static void on_closed(void *owner, int error)
     session_enter(session);
     bool is_busy = client->lease != NULL && !owed_is_empty(&client->lease->owed);
     client_close(client, is_busy      ? "client disconnected with query in progress"
-                         : error != 0 ? strerror(error)
+                         : error != 0 ? conn_error_text(client->conn, error)
                                       : "client unexpected eof");
     session_leave(session);
 }

@@ -1,18 +1,21 @@
 /*
  * login: from the first byte of a connection to its pool.
  *
- *   [SSLRequest 'N'] ─► StartupMessage ─► authenticate.c ─► pool and limits ─► greeting.c ─► ready
+ *   [SSLRequest, S or N] ─► StartupMessage ─► authenticate.c ─► pool and limits ─► greeting.c ─► ready
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "login.h"
+#include "weir/net/tls.h"
 #include "weir/session/cached.h"
 #include "weir/session/peer.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 #include "weir/wire/startup.h"
+
+enum { TLS_HANDSHAKE = 0x16 }; /* the first byte of a TLS connection; no startup packet is that long */
 
 void client_login_free(struct client_login *login)
 {
@@ -106,6 +109,16 @@ static bool join_pool(struct client *client)
     return true;
 }
 
+static void log_attempt(const struct client *client)
+{
+    const struct client_login *login = client->login;
+    char tls[TLS_TEXT_BYTES] = "no";
+    if (conn_tls(client->conn) != NULL)
+        tls_describe(conn_tls(client->conn), tls);
+    log_write(LOG_LEVEL_LOG, client_prefix(client), "login attempt: db=%s user=%s tls=%s", login->database,
+              login->user, tls);
+}
+
 void login_authenticated(struct client *client)
 {
     struct client_login *login = client->login;
@@ -116,8 +129,7 @@ void login_authenticated(struct client *client)
         return;
     }
     if (config_settings(session->config)->log_connections)
-        log_write(LOG_LEVEL_LOG, client_prefix(client), "login attempt: db=%s user=%s tls=no",
-                  login->database, login->user);
+        log_attempt(client);
     if (login->is_console) {
         if (count_in(client, config_settings(session->config)->max_db_client_connections))
             login_console_ready(client);
@@ -304,9 +316,20 @@ static bool check_database(struct client *client)
     return true;
 }
 
+/* Whoever comes by the Unix socket is not asked for TLS. */
+static bool is_secure_enough(const struct client *client)
+{
+    return conn_tls(client->conn) != NULL || client->peer_family == AF_UNIX ||
+           config_settings(client->session->config)->client_tls_sslmode < SSL_MODE_REQUIRE;
+}
+
 static void begin_session(struct client *client, const struct startup *startup)
 {
     struct client_login *login = client->login;
+    if (!is_secure_enough(client)) {
+        client_fail(client, "08P01", "SSL required");
+        return;
+    }
     login->settings = profile_empty(client->session->shared->profiles);
     if (!take_parameters(client, startup->parameters) || !add_host(client))
         return;
@@ -344,10 +367,60 @@ COLD static void pass_cancel_on(struct client *client, struct slice key)
     client_close(client, "cancel request");
 }
 
+/* ---- TLS ---- */
+
+/* The context for this client's TLS, counted; NULL: it gets none. */
+static struct tls_context *tls_for(struct client *client)
+{
+    bool may_have = client->peer_family != AF_UNIX && conn_tls(client->conn) == NULL;
+    return may_have ? tls_slot_get(&client->session->shared->client_tls) : NULL;
+}
+
+/* After a yes the next byte is the handshake's: what came along with the question nobody has encrypted, and
+ * somebody in between may have put it there. */
+static size_t answer_ssl_request(struct client *client, const struct startup *startup, struct slice data)
+{
+    if (client->login->has_encryption_answer || conn_tls(client->conn) != NULL) {
+        client_fail(client, "08P01", "SSLRequest was answered already");
+        return data.len;
+    }
+    client->login->has_encryption_answer = true;
+    struct tls_context *tls = tls_for(client);
+    if (tls == NULL) {
+        client_write(client, SLICE_LITERAL("N"));
+    } else if (data.len > startup->total) {
+        client_fail(client, "08P01", "received unencrypted data after SSL request");
+    } else {
+        client_write(client, SLICE_LITERAL("S"));
+        conn_start_tls(client->conn, tls, NULL, SLICE_EMPTY);
+    }
+    tls_context_unref(tls);
+    return startup->total;
+}
+
+/* A handshake without a question; protects against being taken for a server of another protocol by ALPN. */
+static bool begin_direct_tls(struct client *client, struct slice data)
+{
+    struct tls_context *tls = tls_for(client);
+    if (tls == NULL)
+        return false;
+    client->login->is_direct_tls = true;
+    conn_start_tls(client->conn, tls, NULL, data);
+    tls_context_unref(tls);
+    return true;
+}
+
 static size_t startup_data(struct client *client, struct slice data)
 {
     struct startup startup;
     struct error error = ERROR_INIT;
+    if (data.data[0] == TLS_HANDSHAKE && !client->login->has_encryption_answer &&
+        begin_direct_tls(client, data))
+        return data.len;
+    if (client->login->is_direct_tls && !tls_is_postgresql(conn_tls(client->conn))) {
+        client_fail(client, "08P01", "direct TLS without the ALPN protocol postgresql");
+        return data.len;
+    }
     switch (startup_parse(data, &startup, &error)) {
     case STARTUP_INCOMPLETE:
         return 0;
@@ -355,13 +428,8 @@ static size_t startup_data(struct client *client, struct slice data)
         client_fail(client, error.sqlstate, error.message);
         return data.len;
     case STARTUP_SSL:
+        return answer_ssl_request(client, &startup, data);
     case STARTUP_GSS:
-        if (client->login->has_encryption_answer && startup.kind == STARTUP_SSL) {
-            client_fail(client, "08P01", "SSLRequest was answered already");
-            return data.len;
-        }
-        client->login->has_encryption_answer =
-            startup.kind == STARTUP_SSL || client->login->has_encryption_answer;
         client_write(client, SLICE_LITERAL("N"));
         break;
     case STARTUP_CANCEL:

@@ -27,6 +27,7 @@ struct client_login {
     uint8_t salt[4];
     bool is_console;
     bool has_encryption_answer;      /* SSLRequest or GSSENCRequest has been answered */
+    bool is_direct_tls;              /* TLS from the first byte on, without an SSLRequest */
     bool is_unknown_database;        /* which is told to those alone who have proven who they are */
     bool is_from_query;              /* the credential, or that there is none, is the answer of auth_query */
     struct peer_forward *forward;    /* its cancel request is on the way to another process */

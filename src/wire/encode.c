@@ -163,6 +163,12 @@ void encode_startup(struct buf *b, const struct encode_parameter *parameters, si
     encode_end(b, begun);
 }
 
+void encode_ssl_request(struct buf *b)
+{
+    buf_append_u32(b, 8);
+    buf_append_u32(b, 1234 << 16 | 5679);
+}
+
 void encode_cancel_request(struct buf *b, struct slice key)
 {
     buf_append_u32(b, (uint32_t)(8 + key.len));

@@ -1,10 +1,13 @@
 """Fixtures of the integration tests: one PostgreSQL for the session, a database and a pooler of its own for each
 test. The pooler is WEIR_BIN, build/weir unless told otherwise."""
 
+import shutil
+
 import pytest
 
 from harness import caching, system
 from harness.capability import IS_STRAIGHT, WEIR_BIN, capabilities, is_sanitized
+from harness.certificates import Certificates
 from harness.pooler import Pooler
 from harness.postgres import Postgres
 from harness.redis import Redis
@@ -50,6 +53,34 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture(scope="session")
 def postgres():
     server = Postgres().start().make_roles()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def certificates():
+    made = Certificates()
+    yield made
+    shutil.rmtree(made.directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tls_postgres(certificates):
+    """A PostgreSQL that speaks TLS. Roles: `app` may come either way, `scram` only by TLS, `cert` only with a
+    certificate of that name, `bare` only without TLS."""
+    server = Postgres(ssl="on", ssl_cert_file=f"'{certificates.crt('server')}'", log_connections="on",
+                      ssl_key_file=f"'{certificates.key('server')}'", ssl_ca_file=f"'{certificates.crt('ca')}'")
+    (server.data / "pg_hba.conf").write_text(
+        "local all all trust\n"
+        "hostnossl all bare 127.0.0.1/32 trust\nhostssl all bare 127.0.0.1/32 reject\n"
+        "hostssl all cert 127.0.0.1/32 cert map=tests\n"
+        "hostssl all scram 127.0.0.1/32 scram-sha-256\nhostnossl all scram,cert 127.0.0.1/32 reject\n"
+        "host all all 127.0.0.1/32 trust\n")
+    (server.data / "pg_ident.conf").write_text("tests app cert\n")
+    server.start().make_roles()
+    with server.connect() as admin:
+        admin.execute("CREATE ROLE cert LOGIN")
+        admin.execute("CREATE ROLE bare LOGIN")
     yield server
     server.remove()
 

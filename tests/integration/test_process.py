@@ -64,9 +64,18 @@ def test_check_names_file_line_and_key(idle):
 
 @pytest.mark.needs("check")
 def test_keys_whose_work_is_not_built_are_refused_by_name(idle):
-    idle.options["client_tls_sslmode"] = "require"
+    idle.options["disable_pqexec"] = "1"
     code, shown = run(idle, "--check", idle.ini)
-    assert code != 0 and "client_tls_sslmode" in shown
+    assert code != 0 and "disable_pqexec" in shown
+
+
+@pytest.mark.needs("check")
+def test_check_looks_at_certificates(idle):
+    idle.options.update(client_tls_sslmode="require", client_tls_cert_file="/nowhere/crt", client_tls_key_file="/nowhere/key")
+    code, shown = run(idle, "--check", idle.ini)
+    assert code != 0 and 'client_tls_cert_file = "/nowhere/crt": not a certificate in PEM that can be read' in shown
+    idle.options["client_tls_sslmode"] = "disable"
+    assert run(idle, "--check", idle.ini)[0] == 0
 
 
 @pytest.mark.skipif(not system.IS_ROOT, reason="machine: only root can be refused")

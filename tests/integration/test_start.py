@@ -128,6 +128,17 @@ def test_a_database_of_ones_own_is_left_as_it_is(starts, database, arguments):
     assert database.value("SELECT count(*) FROM items") == 100
 
 
+def test_a_database_that_is_reached_by_tls(starts, tls_postgres, certificates):
+    database = tls_postgres.make_database()
+    run = starts("--no-redis", DATABASE_URL=f"postgresql://app@localhost:{tls_postgres.port}/{database.name}"
+                 f"?sslmode=verify-full&sslrootcert={certificates.crt('ca')}")
+    assert "cache = ttl, in process\n" in run.screen()
+    with psycopg.connect(host="127.0.0.1", port=run.port, dbname=database.name, user="app", autocommit=True) as client:
+        assert client.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (True,)
+    assert run.end() == 0
+    database.drop()
+
+
 @pytest.mark.full
 def test_without_redis(starts):
     run = starts("--no-redis")

@@ -81,11 +81,14 @@ struct scram_server;
 /*
  * `secret` is copied. `is_mock` lets the exchange run to its end and refuses then. `nonce` is random.
  * `binding` is the tls-server-end-point data of this connection, empty without TLS; not empty means that
- * SCRAM-SHA-256-PLUS was offered, and `is_plus` says that the client chose it. The caller frees.
+ * SCRAM-SHA-256-PLUS was offered, and `is_plus` says that the client chose it (or scram_server_choose_plus,
+ * as long as nothing was fed). The caller frees.
  */
 struct scram_server *scram_server_new(const struct scram_secret *secret, bool is_mock,
                                       const uint8_t nonce[SCRAM_NONCE_LEN], struct slice binding,
                                       bool is_plus);
+/* False when it was not offered. */
+bool scram_server_choose_plus(struct scram_server *server);
 void scram_server_free(struct scram_server *server);
 enum scram_result scram_server_feed(struct scram_server *server, struct slice in, struct buf *out,
                                     struct error *error);
@@ -97,6 +100,9 @@ struct scram_client;
 /* `password` is copied (wiped later). `binding` as above: not empty asks for SCRAM-SHA-256-PLUS. */
 struct scram_client *scram_client_new(struct slice password, const uint8_t nonce[SCRAM_NONCE_LEN],
                                       struct slice binding);
+/* The connection could bind, but the server did not offer it: says so, for the server to find out whether
+ * somebody in between has taken the offer away. Before anything is fed. */
+void scram_client_note_no_offer(struct scram_client *client);
 /* From keys instead; refused with a clear message when the server's salt or iterations differ. */
 struct scram_client *scram_client_new_keys(const struct scram_keys *keys,
                                            const uint8_t nonce[SCRAM_NONCE_LEN], struct slice binding);

@@ -118,6 +118,10 @@ const struct config_settings *config_settings(const struct config *config);
 /* The path it was loaded from. */
 const char *config_path(const struct config *config);
 
+/* Where a [weir] key was set, "file:line", for messages; the path alone where it has its default, "SET" for
+ * the console's. `out` may be cut. */
+void config_where(const struct config *config, const char *key, char *out, size_t size);
+
 /* The entry of this very name, else the fallback "*", else NULL. */
 const struct config_database *config_database_find(const struct config *config, const char *name);
 /* NULL when there is no such entry in [users]; the getters below accept that. */
@@ -141,6 +145,9 @@ const char *config_dbname(const struct config_database *database, const char *re
 /* True when server connections made for `a` serve `b` as well: hosts, port, dbname, forced user,
  * connect_query, ... */
 bool config_database_is_same_server(const struct config_database *a, const struct config_database *b);
+
+/* True when both snapshots say the same about TLS with servers. */
+bool config_has_same_server_tls(const struct config *a, const struct config *b);
 
 /* Resolved values: user beats database beats global. `database` is never NULL, `user` may be. */
 int config_pool_size(const struct config *, const struct config_database *, const struct config_user *);

@@ -4,7 +4,7 @@
  * Reading goes into the worker's shared buffer, so a quiet connection owns no memory but this object. What
  * the handler does not take is copied, kept, and given again together with what follows. Writing goes to the
  * socket at once; only what it does not accept is copied, and sent when the socket allows. Knows nothing of
- * PostgreSQL. TLS, once there, lives behind this header.
+ * PostgreSQL. With TLS, the bytes are those inside; everything else is the same.
  *
  * Every handler function may free any connection, its own included: freeing inside a callback is deferred to
  * its end.
@@ -36,6 +36,10 @@ struct conn_handler {
     /* The stream has ended: 0 for an orderly end, or an errno. Called once; the owner frees the connection.
      */
     void (*on_closed)(void *owner, int error);
+    /* The handshake of conn_start_tls is done; NULL for who need not know. What is written before this is
+     * lost.
+     */
+    void (*on_secured)(void *owner);
 };
 
 /* Takes over `fd`, which must be non-blocking. NULL (fd closed) when memory is out. Reading is on. */
@@ -68,6 +72,20 @@ struct buf;
 void conn_write_buf(struct conn *conn, const struct buf *built);
 /* The stream cannot go on: nothing more is written, and on_closed follows from the loop. */
 void conn_fail(struct conn *conn, int error);
+
+/*
+ * From here on the bytes are encrypted, after a handshake: as the server of it or as its client, as the
+ * context says, of which the connection takes a reference. `ahead`: bytes of the handshake that on_data was
+ * given, to be counted there as done with. `host`: what the server's certificate has to bear; ignored by the
+ * server. What goes wrong comes as on_closed, EPROTO for what TLS itself complains of.
+ */
+struct tls_context;
+struct tls;
+void conn_start_tls(struct conn *conn, struct tls_context *context, const char *host, struct slice ahead);
+/* For questions (net/tls.h); NULL without TLS. */
+const struct tls *conn_tls(const struct conn *conn);
+/* What on_closed's error means, for people; valid until the next call on this thread. */
+const char *conn_error_text(const struct conn *conn, int error);
 
 size_t conn_output_pending(const struct conn *conn);
 size_t conn_input_pending(const struct conn *conn);

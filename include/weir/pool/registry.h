@@ -10,6 +10,7 @@
 #define WEIR_POOL_REGISTRY_H
 
 #include "weir/net/resolve.h"
+#include "weir/net/tls.h"
 #include "weir/pool/pool.h"
 
 struct registry_database {
@@ -52,6 +53,8 @@ struct registry_user *registry_users(struct registry *registry);
 
 const struct server_events *registry_events(const struct registry *registry);
 struct resolver *registry_resolver(const struct registry *registry);
+/* TLS with servers, for new connections. */
+struct tls_slot *registry_server_tls(struct registry *registry);
 /* Numbers of connections, of clients and servers alike. */
 uint64_t registry_next_id(struct registry *registry);
 

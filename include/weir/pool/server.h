@@ -46,7 +46,8 @@ struct server {
     int host; /* index into the database's hosts */
     uint64_t id;
     uint64_t connect_time_us, request_time_us, idle_since_us;
-    struct server_login *login;  /* while logging in */
+    struct server_login *login;  /* while logging in; NULL before TLS has been agreed on */
+    struct tls_context *tls;     /* counted, while it has been asked for; afterwards its conn's */
     uint8_t key[SERVER_KEY_MAX]; /* as BackendKeyData gave it: process id, secret */
     uint8_t key_len;
     struct list cancels; /* cancel requests on their way (pool/cancel); not released while there are any */

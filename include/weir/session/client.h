@@ -170,18 +170,9 @@ COLD size_t replication_server_data(struct lease *lease, struct slice data);
 /* console.c: a client of the administration console. */
 COLD size_t console_data(struct client *client, struct slice data);
 
-/* Has it come over TLS? */
 static inline bool client_is_tls(const struct client *client)
 {
-    (void)client;
-    return false;
-}
-
-/* The name that a verified certificate of the client vouches for; NULL: none. */
-static inline const char *client_tls_name(const struct client *client)
-{
-    (void)client;
-    return NULL;
+    return conn_tls(client->conn) != NULL;
 }
 
 /* ReadyForQuery status of a client without a server. */

@@ -15,6 +15,7 @@
 #include "weir/auth/userlist.h"
 #include "weir/config/config.h"
 #include "weir/net/conn.h"
+#include "weir/net/tls.h"
 #include "weir/pool/registry.h"
 #include "weir/sql/memo.h"
 #include "weir/track/profile.h"
@@ -42,8 +43,9 @@ struct session_shared {
     struct profile_table *profiles;
     struct statement_table *statements;
     struct session_console console;
-    struct cache *cache;       /* NULL: no database is cached */
-    struct session_user_seen { /* told of the first login of each worker, where there is a cache */
+    struct tls_slot client_tls; /* TLS with clients, for new connections */
+    struct cache *cache;        /* NULL: no database is cached */
+    struct session_user_seen {  /* told of the first login of each worker, where there is a cache */
         void (*fn)(void *context, const char *user);
         void *context;
     } user_seen;

@@ -54,6 +54,8 @@ struct encode_parameter {
 /* `encoded`: further parameters, each a name and a value with its NUL. */
 void encode_startup(struct buf *b, const struct encode_parameter *parameters, size_t count,
                     struct slice encoded);
+/* May the connection go on with TLS? Answered by one byte, S or N. */
+void encode_ssl_request(struct buf *b);
 void encode_cancel_request(struct buf *b, struct slice key);
 void encode_query(struct buf *b, struct slice text);
 /* `types` as in struct parse_view. */

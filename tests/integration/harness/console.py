@@ -6,8 +6,10 @@ from . import wire
 
 
 class Console:
-    def __init__(self, port, user="admin", password="", database="pgbouncer"):
+    def __init__(self, port, user="admin", password="", database="pgbouncer", context=None):
         self.wire = wire.Wire(port)
+        if context:
+            self.wire.secure(context)
         self.wire.login(user, database, password)
 
     def __enter__(self):

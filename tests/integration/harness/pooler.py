@@ -12,6 +12,7 @@ import psycopg
 
 from . import system
 from .capability import WEIR_BIN, capabilities, forced_options, understood
+from .certificates import Certificates
 from .console import Console
 from .ini import render, render_userlist
 from .postgres import ROLES
@@ -176,7 +177,9 @@ class Pooler:
         return client
 
     def admin(self, user="admin"):
-        return Console(self.port, user, self.passwords[user])
+        must_have_tls = self.options.get("client_tls_sslmode") in ("require", "verify-ca", "verify-full")
+        context = Certificates.made.unsuspecting_context(user) if must_have_tls else None
+        return Console(self.port, user, self.passwords[user], context=context)
 
     def show(self, what):
         with self.admin() as console:

@@ -7,13 +7,14 @@ import os
 
 
 class ScramClient:
-    def __init__(self, password):
+    def __init__(self, password, header=b"n,,", data=b"", mechanism="SCRAM-SHA-256"):
+        self.header, self.data, self.mechanism = header, data, mechanism
         self.password = password.encode()
         self.nonce = base64.b64encode(os.urandom(18)).decode()
 
     def first(self):
         self.bare = f"n=,r={self.nonce}"
-        return b"n,," + self.bare.encode()
+        return self.header + self.bare.encode()
 
     def final(self, server_first):
         """The client's last word, in answer to the server's first."""
@@ -21,7 +22,8 @@ class ScramClient:
         assert fields["r"].startswith(self.nonce)
         salted = hashlib.pbkdf2_hmac("sha256", self.password, base64.b64decode(fields["s"]), int(fields["i"]))
         client_key = hmac.digest(salted, b"Client Key", "sha256")
-        without_proof = f"c=biws,r={fields['r']}"
+        bound = base64.b64encode(self.header + self.data).decode()
+        without_proof = f"c={bound},r={fields['r']}"
         signed = f"{self.bare},{server_first.decode()},{without_proof}".encode()
         signature = hmac.digest(hashlib.sha256(client_key).digest(), signed, "sha256")
         proof = bytes(a ^ b for a, b in zip(client_key, signature))

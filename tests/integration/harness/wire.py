@@ -172,6 +172,7 @@ class Wire:
         self.pending = bytearray()
         self.parameters = {}
         self.key = None
+        self.binding = ()  # of SCRAM: its header, the data, the mechanism to ask for
 
     def __enter__(self):
         return self
@@ -186,6 +187,14 @@ class Wire:
     def quit(self):
         self.send(TERMINATE)
         self.close()
+
+    def secure(self, context, ask=True, host="localhost"):
+        """Goes over to TLS, after the question for it unless told otherwise."""
+        if ask:
+            self.send(SSL_REQUEST)
+            assert self.raw(1) == b"S"
+        self.socket = context.wrap_socket(self.socket, server_hostname=host)
+        return self
 
     def reset(self):
         """Ends the connection by RST."""
@@ -318,9 +327,10 @@ class Wire:
             inner = hashlib.md5((password + user).encode()).hexdigest()
             self.send(message(b"p", text("md5" + hashlib.md5(inner.encode() + body[4:8]).hexdigest())))
         elif method == 10:
-            self.scram = ScramClient(password)
+            self.mechanisms = [name.decode() for name in body[4:].split(b"\0") if name]
+            self.scram = ScramClient(password, *self.binding)
             first = self.scram.first()
-            self.send(message(b"p", text("SCRAM-SHA-256") + struct.pack("!i", len(first)) + first))
+            self.send(message(b"p", text(self.scram.mechanism) + struct.pack("!i", len(first)) + first))
         elif method == 11:
             self.send(message(b"p", self.scram.final(body[4:])))
         elif method == 12:

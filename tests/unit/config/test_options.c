@@ -124,14 +124,8 @@ static void what_is_not_built_is_refused_by_name(void **state)
 {
     (void)state;
     struct error error = ERROR_INIT;
-    assert_false(set("client_tls_sslmode", "require", &error));
-    assert_non_null(strstr(error.message, "client_tls_sslmode = require is not built yet"));
-    assert_true(set("client_tls_sslmode", "disable", NULL));
-    assert_true(set("server_tls_sslmode", "allow", NULL));
-    assert_true(set("server_tls_sslmode", "prefer", NULL));
-    assert_false(set("server_tls_sslmode", "verify-full", NULL));
     assert_false(set("auth_type", "pam", &error));
-    assert_non_null(strstr(error.message, "any,trust,plain,md5,hba,scram-sha-256"));
+    assert_non_null(strstr(error.message, "any,trust,plain,md5,cert,hba,scram-sha-256"));
     assert_true(set("auth_type", "scram-sha-256", NULL));
     assert_int_equal(settings.auth_type, AUTH_SCRAM_SHA_256);
     assert_false(set("auth_ldap_options", "ldapport=1", NULL));

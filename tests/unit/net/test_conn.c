@@ -71,7 +71,8 @@ static void on_closed(void *owner, int error)
     }
 }
 
-static const struct conn_handler handler = {on_data, on_connected, on_drained, on_closed};
+static const struct conn_handler handler = {
+    .on_data = on_data, .on_connected = on_connected, .on_drained = on_drained, .on_closed = on_closed};
 
 static int make_pair(int *peer)
 {
