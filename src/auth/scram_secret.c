@@ -57,7 +57,8 @@ void scram_prepare_password(struct slice password, struct buf *out)
 {
     char *raw = slice_dup(password), *prepared = NULL;
     if (raw != NULL && strlen(raw) == password.len &&
-        stringprep_profile(raw, &prepared, "SASLprep", 0) == STRINGPREP_OK && prepared[0] != '\0')
+        stringprep_profile(raw, &prepared, "SASLprep", STRINGPREP_NO_UNASSIGNED) == STRINGPREP_OK &&
+        prepared[0] != '\0')
         buf_append_str(out, prepared);
     else
         buf_append_slice(out, password);

@@ -217,6 +217,8 @@ void auth_query_saw(struct lease *lease, const struct frame *frame, struct slice
             note_problem(lookup, "the row is too long");
         else if (is_answer)
             take_row(lookup, frame->body);
+        if (is_answer) /* nobody looks at it again: relay drops it */
+            scram_wipe((void *)(uintptr_t)frame->body.data, frame->body.len);
         break;
     case MSG_COPY_IN_RESPONSE:
     case MSG_COPY_BOTH_RESPONSE: /* it would wait for data for ever */

@@ -339,6 +339,7 @@ static void check_password(struct client *client, struct slice body)
     else if (login->credential != NULL && credential_md5(login->credential, stored))
         is_right = md5_answer_is_right(stored, login->salt, password);
     scram_wipe(stored, sizeof(stored));
+    scram_wipe((void *)(uintptr_t)password.data, password.len); /* where it was read into */
     if (is_right)
         login_authenticated(client);
     else

@@ -1,6 +1,7 @@
 """Logging in: how clients prove who they are to the pooler, and the pooler to PostgreSQL."""
 
 import psycopg
+import psycopg.sql
 import pytest
 
 from harness import wire
@@ -123,3 +124,28 @@ def test_who_told_a_client_finds_it_in_the_log(start):
         with pytest.raises(psycopg.OperationalError, match="trust"):
             pooler.connect(user=f"nobody{number}")
         assert pooler.log().count('closing because: "trust" authentication failed') == number + 1
+
+
+@pytest.mark.parametrize("password", [
+    "I\u00adX\u00a0\u2168",         # what SASLprep maps
+    "\U0001f600\u2168",             # not assigned in the Unicode of SASLprep: as it is
+    "a\u0007\u2168",                # forbidden: as it is
+    "\u0627\u2168a",                # both directions: as it is
+    "e\u0301\ufb01", "\u00adx", "\u00ad", "p\u00e4ss w\u00f6rd", "\u3000x", "x\u200b\u2168", "\ue000\u2168",
+])
+def test_passwords_are_prepared_as_postgresql_and_its_clients_do(start, database, postgres, password):
+    with postgres.connect() as admin:
+        admin.execute("DROP ROLE IF EXISTS prepared")
+        admin.execute(psycopg.sql.SQL("CREATE ROLE prepared LOGIN PASSWORD {}").format(psycopg.sql.Literal(password)))
+    pooler = start(auth_type="scram-sha-256", passwords={"prepared": password})
+    with pooler.connect(user="prepared", password=password) as connection:
+        assert connection.execute("SELECT current_user").fetchone() == ("prepared",)
+    pooler.reload(passwords={"prepared": database.value("SELECT rolpassword FROM pg_authid WHERE rolname = 'prepared'")})
+    pooler.reload({"auth_type": "plain"})
+    client = pooler.wire("pgbouncer", "admin", pooler.passwords["admin"])
+    assert client.query("SHOW VERSION").texts
+    pooler.reload({"stats_users": "prepared"})
+    assert pooler.wire("pgbouncer", "prepared", password).query("SHOW VERSION").texts, "in the clear"
+    pooler.stop()
+    with postgres.connect() as admin:
+        admin.execute("DROP ROLE prepared")

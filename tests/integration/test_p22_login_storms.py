@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from harness import wire
 from harness.crowd import Crowd, crowd
 from harness.postgres import ROLES, Postgres, program
 from harness.system import as_account
@@ -52,6 +53,23 @@ def test_p22_postgresql_has_too_many_connections(new_pooler):
         assert crowd(CLIENTS, lambda _: enter(pooler)) == [1] * CLIENTS
     finally:
         server.remove()
+
+
+@pytest.mark.full
+def test_p22_ten_thousand_at_once_with_scram(start):
+    """Each has sent the first word before any gets to say the second."""
+    count = 10000
+    pooler = start(auth_type="scram-sha-256", max_client_conn=count + 10, default_pool_size=5, listen_backlog=4096,
+                   client_login_timeout=600)
+    everyone = [pooler.bare_wire() for _ in range(count)]
+    for client in everyone:
+        client.send(wire.startup(user="scram", database="test"))
+    for _ in range(2):
+        for client in everyone:
+            client._authenticate(client.next_is("R").body, "scram", ROLES["scram"][0])
+    for client in everyone:
+        client.finish_login("scram")
+    assert everyone[0].value("SELECT 1") == everyone[-1].value("SELECT 1") == "1"
 
 
 class Unready(Postgres):

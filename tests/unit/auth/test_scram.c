@@ -312,6 +312,9 @@ static void passwords_are_prepared(void **state)
     scram_prepare_password(SLICE_LITERAL("not \xFF utf8"), &out); /* as it is */
     assert_string_equal(buf_text(&out), "not \xFF utf8");
     buf_clear(&out);
+    scram_prepare_password(SLICE_LITERAL("\xF0\x9F\x98\x80\xE2\x85\xA8"), &out); /* not assigned: as it is */
+    assert_string_equal(buf_text(&out), "\xF0\x9F\x98\x80\xE2\x85\xA8");
+    buf_clear(&out);
     scram_prepare_password(SLICE_LITERAL("\xC2\xAD"), &out); /* would vanish: as it is */
     assert_string_equal(buf_text(&out), "\xC2\xAD");
     buf_wipe(&out);
