@@ -160,8 +160,9 @@ void pool_part_configure(struct pool_part *part, struct config *config)
     struct config *old = part->config;
     bool is_same = database != NULL && config_database_is_same_server(part->database, database) &&
                    config_has_same_server_tls(old, config);
+    part->is_removed = database == NULL;
     if (database == NULL) {
-        /* Removed: what is there ends; the old snapshot stays for those who still refer to it. */
+        /* What is there ends; the old snapshot stays for those who still refer to it. */
         pool_close_servers(part, "database removed");
         return;
     }
@@ -378,11 +379,14 @@ COLD static void await_host(struct pool_part *part, uint64_t now, uint64_t retry
 
 static void open_servers(struct pool_part *part)
 {
+    if (part->is_removed)
+        return;
     uint64_t now = clock_event_us(), retry_at;
     size_t waiting = part->waiters.count + (part->newcomers.count > 0 ? 1 : 0);
     size_t missing = 0;
     /* With a forced user it is known who they are for, even while there is no client. */
-    bool is_kept = !list_is_empty(&part->clients) || part->database->user[0] != '\0';
+    bool is_kept =
+        !list_is_empty(&part->clients) || strcmp(part->database->user, part->pool->user->name) == 0;
     if (part->settings.min_size > 0 && is_kept) {
         int used = budget_used(&part->pool->budget);
         missing = used < part->settings.min_size ? (size_t)(part->settings.min_size - used) : 0;

@@ -393,6 +393,17 @@ static bool is_without_database(const struct client *client, const void *config)
     return client->part != NULL && config_database_find(config, client->part->pool->database->name) == NULL;
 }
 
+/* Its pool is that of another user than the configuration now says. */
+static bool is_of_other_user(const struct client *client, const void *config)
+{
+    if (client->part == NULL || client->user == NULL)
+        return false;
+    const struct pool *pool = client->part->pool;
+    const struct config_database *database = config_database_find(config, pool->database->name);
+    const char *wanted = database == NULL || database->user[0] == '\0' ? client->user->name : database->user;
+    return strcmp(pool->user->name, wanted) != 0;
+}
+
 size_t session_kill_client(struct session_worker *session, uint64_t id, uint64_t pointer, const char *reason)
 {
     const struct client_name name = {id, pointer};
@@ -494,6 +505,7 @@ void session_configure(struct session_worker *session, struct config *config,
     struct session_access old_access = {session->users, session->rules};
     session->config = config_ref(config);
     take_access(session, access);
+    end_clients(session, is_of_other_user, session->config, "57P01", "database configuration changed");
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
         struct pool_part *part = pool->parts[worker_index(session->worker)];
         if (part == NULL)

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from harness.wire import ServerError
+from harness.wire import SYNC, ServerError, once
 
 TYPES = {"s": 25, "i": 23, "n": 1700, "8": 20}
 
@@ -132,3 +132,22 @@ def test_config_says_what_can_be_changed(console):
     console.run("SET default_pool_size = 7")
     assert console.run("SHOW default_pool_size").texts == [("7",)]
     assert {row["key"]: row for row in console.show("CONFIG")}["default_pool_size"]["default"] == "20"
+
+
+def test_the_extended_protocol_is_refused_and_the_connection_goes_on(console):
+    console.wire.send(once("SHOW VERSION"), SYNC)
+    answer = console.wire.ready()
+    assert (answer.kinds, answer.errors[0]["C"]) == ("EZ", "0A000")
+    assert console.show("VERSION")
+
+
+@pytest.mark.parametrize("sql", ["SET extra_float_digits = 3", "SET client_encoding TO 'UTF8'", "SELECT version()", "SELECT 1",
+                                 "SHOW TRANSACTION ISOLATION LEVEL", "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"])
+def test_what_drivers_say_on_their_own_breaks_nothing(console, sql):
+    assert "C" in console.run(sql).kinds
+    assert console.show("VERSION")
+
+
+def test_commands_are_read_in_any_case_and_may_end_with_a_semicolon(console):
+    for command in ("show version;", "Show Version", "SHOW VERSION ;", "reload;", "pause;", "resume"):
+        assert "C" in console.run(command).kinds

@@ -183,3 +183,129 @@ def test_databases_of_the_fallback_are_forgotten(start, database, workers):
     pooler.wire(database.name).do("SELECT 1")
     assert database.name in names()
     assert pooler.log().count(f"registered new auto-database: db={database.name}") == 2
+
+
+def server_user(client):
+    return client.value("SELECT session_user")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_database_that_moves_takes_its_clients_along(start, database, postgres, workers):
+    other = postgres.make_database()
+    try:
+        pooler = start(workers=workers)
+        client, holder = pooler.wire(), pooler.wire()
+        holder.do("BEGIN; SELECT 1")
+        pooler.databases["test"]["dbname"] = other.name
+        pooler.reload()
+        assert client.value("SELECT current_database()") == other.name
+        assert holder.value("SELECT current_database()") == database.name, "a transaction ends where it began"
+        holder.do("COMMIT")
+        assert holder.value("SELECT current_database()") == other.name
+        says(pooler, "closing because: database configuration changed")
+        client.close()
+        holder.close()
+        pooler.stop()
+    finally:
+        other.drop()
+
+
+@pytest.mark.parametrize("before, after", [({}, {"user": "other"}), ({"user": "other"}, {}), ({"user": "other"}, {"user": "app"})])
+def test_another_forced_user_ends_who_runs_as_the_old_one(start, before, after):
+    pooler = start(database={"min_pool_size": 1, **before})
+    client = pooler.wire()
+    assert server_user(client) == before.get("user", "app")
+    line = {key: value for key, value in pooler.databases["test"].items() if key != "user"}
+    pooler.reload(databases={"test": {**line, **after}})
+    assert client.rest().errors[0]["M"] == "database configuration changed"
+    assert server_user(pooler.wire()) == after.get("user", "app")
+    until("nothing is left of the old one",
+          lambda: {row["user"] for row in pooler.show("SERVERS")} == {after.get("user", "app")})
+
+
+def test_a_database_that_is_removed_ends_its_clients_and_may_come_back(start):
+    pooler = start(database={"user": "app", "min_pool_size": 2})
+    client, holder = pooler.wire(), pooler.wire()
+    client.do("SELECT 1")
+    holder.do("BEGIN; SELECT 1")
+    line = pooler.databases["test"]
+    pooler.reload(databases={"elsewhere": line})
+    for one in (client, holder):
+        assert one.rest().errors[0]["M"] == "database removed"
+    until("its servers are gone", lambda: {row["database"] for row in pooler.show("SERVERS")} <= {"elsewhere"})
+    refused(pooler.wire, "no such database: test")
+    pooler.reload(databases={"test": line})
+    assert pooler.wire().value("SELECT 'back'") == "back"
+
+
+def test_kill_disable_and_wait_close(start):
+    pooler = start(default_pool_size=2)
+    client, holder = pooler.wire(), pooler.wire()
+    client.do("SELECT 1")
+    with pooler.admin() as console:
+        holder.do("BEGIN; SELECT 1")
+        console.run("RECONNECT test")
+        console.wire.send(query("WAIT_CLOSE test"))
+        assert console.wire.is_quiet(0.3), "a server that is to be closed is in use"
+        holder.do("COMMIT")
+        assert "C" in console.wire.ready().kinds
+        console.run("DISABLE test")
+        refused(pooler.wire, 'database "test" is disabled')
+        assert client.value("SELECT 'who is there stays'")
+        console.run("ENABLE test")
+        console.run("KILL test")
+        for one in (client, holder):
+            assert one.rest().errors[0]["M"] == "admin forced disconnect"
+        assert {row["name"]: row["paused"] for row in console.show("DATABASES")}["test"] == "1"
+        console.run("RESUME test")
+    assert pooler.wire().value("SELECT 'on'") == "on"
+
+
+def test_a_log_file_that_was_moved_is_begun_anew(start, new_pooler, database):
+    pooler = new_pooler({"test": {"host": "127.0.0.1", "port": database.postgres.port, "dbname": database.name}})
+    logfile = pooler.directory / "rotated.log"
+    pooler.options["logfile"] = logfile
+    pooler.start()
+    logfile.rename(logfile.with_suffix(".1"))
+    pooler.wire().do("SELECT 1")
+    assert not logfile.exists()
+    with pooler.admin() as console:
+        console.run("RELOAD")
+    until("it is there again", lambda: logfile.exists() and "configuration reloaded" in logfile.read_text())
+
+
+@pytest.mark.parametrize("key, phrase", [("log_connections", "login attempt: db=test"), ("log_connections", "new connection to server"),
+                                         ("log_disconnections", "closing because: "), ("log_pooler_errors", "pooler error: ")])
+@pytest.mark.parametrize("value", [0, 1])
+def test_what_the_log_is_told(start, key, phrase, value):
+    pooler = start(**{key: value}, server_idle_timeout=0.2, query_wait_timeout=0.2, default_pool_size=1)
+    holder, waiting = pooler.wire(), pooler.wire()
+    holder.do("BEGIN; SELECT 1")
+    waiting.send(query("SELECT 1"))
+    waiting.rest()
+    holder.do("COMMIT")
+    holder.close()
+    until("all has ended", lambda: not pooler.show("SERVERS") and not [
+        row for row in pooler.show("CLIENTS") if row["database"] == "test"])
+    assert (phrase in pooler.log()) == bool(value)
+
+
+def test_the_summary_line_comes_every_period(start):
+    pooler = start(stats_period=1)
+    pooler.wire().do("SELECT 1")
+    says(pooler, r"LOG stats: \d+ xacts/s, \d+ queries/s", times=2)
+    with pooler.admin() as console:
+        console.run("SET log_stats = 0")
+    before = pooler.log().count("LOG stats:")
+    time.sleep(2.2)
+    assert pooler.log().count("LOG stats:") == before
+
+
+def test_verbose_levels_add_detail(start):
+    pooler = start()
+    with pooler.admin() as console:
+        for level, seen in ((0, False), (2, True)):
+            console.run(f"SET verbose = {level}")
+            before = len(pooler.log())
+            pooler.wire().do("SELECT 1")
+            assert (" NOISE " in pooler.log()[before:]) == seen

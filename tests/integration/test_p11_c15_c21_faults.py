@@ -130,10 +130,10 @@ class Load:
 
 def take_postgres_away(load, postgres, how):
     """Returns the seconds until everybody was served, and until the cache answered, since PostgreSQL was back."""
-    failed = load.pooler.log().count("server login failed")
+    failed = load.pooler.log().count("connect failed")
     load.may_fail = True
     postgres.stop(how)
-    load.until("its absence is noticed", lambda: load.pooler.log().count("server login failed") > failed, 10)
+    load.until("its absence is noticed", lambda: load.pooler.log().count("connect failed") > failed, 10)
     postgres.start()
     began = time.monotonic()
     load.everyone_served(15)

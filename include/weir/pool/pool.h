@@ -74,6 +74,7 @@ struct pool_part {
     struct list clients;                     /* session's: all clients of this part */
     struct timer retry_timer, reserve_timer, idle_timer;
     uint64_t empty_since_us; /* without client and server */
+    bool is_removed;         /* its database is configured no more: nothing is opened */
     bool is_forgotten;       /* empty for so long that it is not shown any more */
     int next_host;
     int asked_worker; /* who was asked last to make room (evict) */
