@@ -330,6 +330,37 @@ static uint64_t count_rows(const struct show *show, void (*write)(struct show *)
     return counting.rows;
 }
 
+static void show_peers(struct show *show)
+{
+    const struct show_peer *rows;
+    size_t count = snapshot_peers(show->snapshot, &rows);
+    for (size_t i = 0; i < count; i++) {
+        show_begin(show, 4);
+        show_number(show, (uint64_t)rows[i].id);
+        show_text(show, rows[i].host);
+        show_number(show, (uint64_t)rows[i].port);
+        show_number(show, (uint64_t)rows[i].pool_size);
+        show_end(show);
+    }
+}
+
+/* Each request has a connection of its own: that of the client and that to the peer are told by the same
+ * figures. */
+static void show_peer_pools(struct show *show)
+{
+    const struct show_peer *rows;
+    size_t count = snapshot_peers(show->snapshot, &rows);
+    for (size_t i = 0; i < count; i++) {
+        show_begin(show, 5);
+        show_number(show, (uint64_t)rows[i].id);
+        show_number(show, (uint64_t)rows[i].active_cancels);
+        show_number(show, (uint64_t)rows[i].waiting_cancels);
+        show_number(show, (uint64_t)(rows[i].active_cancels - rows[i].login));
+        show_number(show, (uint64_t)rows[i].login);
+        show_end(show);
+    }
+}
+
 static void show_lists(struct show *show)
 {
     const struct show_lists *l = snapshot_get_lists(show->snapshot);
@@ -338,9 +369,9 @@ static void show_lists(struct show *show)
         uint64_t count;
     } rows[] = {{"databases", count_rows(show, show_databases)},
                 {"users", count_rows(show, show_users)},
-                {"peers", 0},
+                {"peers", count_rows(show, show_peers)},
                 {"pools", count_rows(show, show_pools)},
-                {"peer_pools", 0},
+                {"peer_pools", count_rows(show, show_peer_pools)},
                 {"free_clients", (uint64_t)l->free_clients},
                 {"used_clients", (uint64_t)l->used_clients},
                 {"login_clients", (uint64_t)l->login_clients},
@@ -411,7 +442,7 @@ static void show_dns_hosts(struct show *show)
     }
 }
 
-/* Nothing to show: descriptors are never handed over, zones are the system's affair, there are no peers. */
+/* Nothing to show: descriptors are never handed over, zones are the system's affair. */
 static void show_nothing(struct show *show)
 {
     (void)show;
@@ -419,7 +450,8 @@ static void show_nothing(struct show *show)
 
 enum {
     POOLS = SNAPSHOT_POOLS,
-    EVERYTHING_COUNTED = SNAPSHOT_POOLS | SNAPSHOT_DATABASES | SNAPSHOT_USERS | SNAPSHOT_NAMES,
+    EVERYTHING_COUNTED =
+        SNAPSHOT_POOLS | SNAPSHOT_DATABASES | SNAPSHOT_USERS | SNAPSHOT_NAMES | SNAPSHOT_PEERS,
     SOCKETS = SNAPSHOT_CLIENTS | SNAPSHOT_SERVERS,
 };
 
@@ -440,8 +472,8 @@ static const struct show_command commands[] = {
     {"FDS", 0, true, fds_columns, sizeof(fds_columns) / sizeof(fds_columns[0]), show_nothing},
     SHOW("LISTS", EVERYTHING_COUNTED, lists_columns, show_lists),
     SHOW("MEM", SNAPSHOT_MEMORY, mem_columns, show_mem),
-    SHOW("PEERS", 0, peers_columns, show_nothing),
-    SHOW("PEER_POOLS", 0, peer_pools_columns, show_nothing),
+    SHOW("PEERS", SNAPSHOT_PEERS, peers_columns, show_peers),
+    SHOW("PEER_POOLS", SNAPSHOT_PEERS, peer_pools_columns, show_peer_pools),
     SHOW("PINS", SNAPSHOT_PINS, show_pins_columns, show_pins),
     SHOW("POOLS", POOLS, pools_columns, show_pools),
     SHOW("SERVERS", SNAPSHOT_SERVERS, show_socket_columns, show_servers),

@@ -18,7 +18,7 @@ struct rows {
 
 struct admin_snapshot {
     struct arena texts;
-    struct rows pools, databases, users, sockets, pins, templates, memory, workers, names;
+    struct rows pools, databases, users, sockets, pins, templates, memory, workers, names, peers;
     struct show_lists lists;
     struct show_store store;
     bool has_store;
@@ -39,6 +39,7 @@ struct admin_snapshot *snapshot_new(void)
     s->memory.size = sizeof(struct show_memory);
     s->workers.size = sizeof(struct show_worker);
     s->names.size = sizeof(struct show_name);
+    s->peers.size = sizeof(struct show_peer);
     s->store.redis = "off";
     return s;
 }
@@ -52,7 +53,7 @@ void snapshot_free(struct admin_snapshot *s)
         if (pools[i].ledger != NULL)
             ledger_free(pools[i].ledger);
     struct rows *all[] = {&s->pools,     &s->databases, &s->users,   &s->sockets, &s->pins,
-                          &s->templates, &s->memory,    &s->workers, &s->names};
+                          &s->templates, &s->memory,    &s->workers, &s->names,   &s->peers};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         free(all[i]->data);
     arena_free(&s->texts);
@@ -149,6 +150,14 @@ struct show_memory *snapshot_add_memory(struct admin_snapshot *s)
 struct show_worker *snapshot_add_worker(struct admin_snapshot *s)
 {
     return add_row(s, &s->workers);
+}
+
+struct show_peer *snapshot_add_peer(struct admin_snapshot *s)
+{
+    struct show_peer *row = add_row(s, &s->peers);
+    if (row != NULL)
+        row->host = "";
+    return row;
 }
 
 struct show_name *snapshot_add_name(struct admin_snapshot *s)
@@ -454,6 +463,12 @@ size_t snapshot_workers(const struct admin_snapshot *s, const struct show_worker
 {
     *rows = s->workers.data;
     return s->workers.count;
+}
+
+size_t snapshot_peers(const struct admin_snapshot *s, const struct show_peer **rows)
+{
+    *rows = s->peers.data;
+    return s->peers.count;
 }
 
 size_t snapshot_names(const struct admin_snapshot *s, const struct show_name **rows)

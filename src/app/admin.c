@@ -10,6 +10,7 @@
 #include "app.h"
 #include "weir/cache/cache.h"
 #include "weir/pool/cancel.h"
+#include "weir/session/peer.h"
 #include "weir/session/cached.h"
 #include "weir/pool/server.h"
 #include "weir/session/client.h"
@@ -339,6 +340,25 @@ static void add_names(struct app *app, struct admin_snapshot *snapshot)
     lists->dns_pending = waiting > 0 ? waiting - 1 : 0;
 }
 
+static void add_peers(struct app *app, struct admin_snapshot *snapshot)
+{
+    for (size_t i = 0; i < config_peer_count(app->config); i++) {
+        const struct config_peer *peer = config_peer_at(app->config, i);
+        struct show_peer *row = snapshot_add_peer(snapshot);
+        struct peer_counts counts;
+        if (row == NULL)
+            return;
+        peer_table_count(app->shared.peers, peer->id, &counts);
+        row->id = peer->id;
+        row->host = snapshot_text(snapshot, peer->host);
+        row->port = peer->port;
+        row->pool_size = config_peer_pool_size(app->config, peer);
+        row->active_cancels = counts.active;
+        row->waiting_cancels = counts.waiting;
+        row->login = counts.login;
+    }
+}
+
 static void add_store(struct app *app, struct admin_snapshot *snapshot, const struct gather *gather)
 {
     struct show_store *row = snapshot_store(snapshot);
@@ -373,6 +393,8 @@ static void gathered(struct app *app, void *arg, bool is_complete)
     }
     if (all != NULL)
         add_shared(app, all, gather->parts);
+    if (all != NULL && gather->parts & SNAPSHOT_PEERS)
+        add_peers(app, all);
     if (all != NULL && gather->parts & SNAPSHOT_NAMES)
         add_names(app, all);
     if (all != NULL && gather->parts & SNAPSHOT_POOLS)

@@ -1,5 +1,6 @@
 """P10, P18: processes that share a port: cancel requests find their query, and one after another is replaced."""
 
+import os
 import signal
 import subprocess
 import threading
@@ -43,7 +44,7 @@ class Group:
             assert pooler.process.poll() is None, pooler.log()
             try:
                 with to(pooler) as link:
-                    link.login("app", "test")
+                    link.login("app", "test", "app-secret")
                     return True
             except (OSError, Closed):
                 return False
@@ -97,6 +98,19 @@ def test_p10_many_cancel_requests_for_one_peer_wait_for_their_turn(group, databa
             assert not link.rest()
             link.close()
         assert cancels_through(database, members[2], victim)
+
+
+def test_p10_the_console_shows_peers(group):
+    for number in (1, 2):
+        group.add(number, default_pool_size=7)
+    first = group.start()[1]
+    second = str(group.members[2].directory)
+    with psycopg.connect(host=str(first.directory), port=first.port, dbname="pgbouncer", user="admin", autocommit=True,
+                         cursor_factory=psycopg.ClientCursor) as console:
+        assert console.execute("SHOW PEERS").fetchall() == [(2, second, group.port, 7)]
+        assert console.execute("SHOW PEER_POOLS").fetchall() == [(2, 0, 0, 0, 0)]
+        lists = dict(console.execute("SHOW LISTS").fetchall())
+        assert lists["peers"] == lists["peer_pools"] == 1
 
 
 def test_p10_peers_that_are_not_there(group, database):
@@ -162,14 +176,17 @@ def test_p18_a_process_that_is_told_to_end_lets_its_clients_finish(group, databa
     first.process = None
 
 
-def test_p18_rolling_restarts_under_load_are_not_noticed(group, database):
-    """Connections that come and go all the while, and others that stay: no error."""
+@pytest.mark.parametrize("is_secured", [False, True])
+def test_p18_rolling_restarts_under_load_are_not_noticed(group, database, certificates, is_secured):
+    """A connection for each transaction, with TLS and SCRAM too: no error."""
+    secured = {"auth_type": "scram-sha-256", **certificates.client_side(client_tls_sslmode="require")} if is_secured else {}
     for number in (1, 2):
-        group.add(number, default_pool_size=5)
+        group.add(number, default_pool_size=5, **secured)
     members = group.start()
     load = subprocess.Popen(
-        [program("pgbench"), "-n", "-C", "-c", "8", "-j", "2", "-t", "1500", "-h", "127.0.0.1", "-p", str(group.port), "-U", "app",
-         "-f", "/dev/stdin", "test"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        [program("pgbench"), "-n", "-C", "-c", "8", "-j", "2", "-t", "250" if is_secured else "1000", "-h", "127.0.0.1", "-p", str(group.port), "-U", "app",
+         "-f", "/dev/stdin", "test"], env={**os.environ, "PGPASSWORD": "app-secret", "PGSSLMODE": "require" if is_secured else "disable"},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     load.stdin.write("SELECT 1;\n")
     load.stdin.close()
     restarts = 0

@@ -26,6 +26,7 @@ enum snapshot_part {
     SNAPSHOT_MEMORY = 64,     /* memory by kind */
     SNAPSHOT_PINS = 128,      /* sessions that hold their server */
     SNAPSHOT_TEMPLATES = 256, /* statement templates with the most server time */
+    SNAPSHOT_PEERS = 1024,    /* other processes, and cancel requests on their way to them */
     SNAPSHOT_NAMES = 512,     /* what the resolver remembers; lists: its figures */
 };
 
@@ -132,6 +133,17 @@ struct show_worker {
     int servers;
 };
 
+/* Another process, and the cancel requests on their way to it. Texts are never NULL. */
+struct show_peer {
+    int id;
+    const char *host;
+    int port;
+    int pool_size;
+    int active_cancels;  /* clients whose request is on its way */
+    int waiting_cancels; /* and those that wait for their turn */
+    int login;           /* connections that are being made */
+};
+
 /* A name that the resolver remembers. */
 struct show_name {
     const char *host;
@@ -178,6 +190,7 @@ struct show_template *snapshot_add_template(struct admin_snapshot *snapshot);
 struct show_memory *snapshot_add_memory(struct admin_snapshot *snapshot);
 struct show_worker *snapshot_add_worker(struct admin_snapshot *snapshot);
 struct show_name *snapshot_add_name(struct admin_snapshot *snapshot);
+struct show_peer *snapshot_add_peer(struct admin_snapshot *snapshot);
 struct show_lists *snapshot_lists(struct admin_snapshot *snapshot);
 struct show_store *snapshot_store(struct admin_snapshot *snapshot);
 
@@ -197,6 +210,7 @@ size_t snapshot_pins(const struct admin_snapshot *snapshot, const struct show_pi
 size_t snapshot_templates(const struct admin_snapshot *snapshot, const struct show_template **rows);
 size_t snapshot_memory(const struct admin_snapshot *snapshot, const struct show_memory **rows);
 size_t snapshot_workers(const struct admin_snapshot *snapshot, const struct show_worker **rows);
+size_t snapshot_peers(const struct admin_snapshot *snapshot, const struct show_peer **rows);
 size_t snapshot_names(const struct admin_snapshot *snapshot, const struct show_name **rows);
 const struct show_lists *snapshot_get_lists(const struct admin_snapshot *snapshot);
 const struct show_store *snapshot_get_store(const struct admin_snapshot *snapshot);
