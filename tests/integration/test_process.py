@@ -64,9 +64,9 @@ def test_check_names_file_line_and_key(idle):
 
 @pytest.mark.needs("check")
 def test_keys_whose_work_is_not_built_are_refused_by_name(idle):
-    idle.options["disable_pqexec"] = "1"
+    idle.options["cache_feed"] = "on"
     code, shown = run(idle, "--check", idle.ini)
-    assert code != 0 and "disable_pqexec" in shown
+    assert code != 0 and "cache_feed = on is not built yet" in shown
 
 
 @pytest.mark.needs("check")

@@ -52,8 +52,7 @@ def test_a_server_that_speaks_tls(secured, certificates, mode, expected):
 
 @pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"])
 def test_a_server_that_does_not(start, certificates, mode):
-    pooler = start(server_tls_sslmode=mode, server_tls_ca_file=certificates.crt("ca"), query_wait_timeout=2,
-                   client_login_timeout=3)
+    pooler = start(server_tls_sslmode=mode, server_tls_ca_file=certificates.crt("ca"), client_login_timeout=2)
     if mode in ("disable", "allow", "prefer"):
         assert pooler.wire().value("SELECT 1") == "1"
         assert pooler.show("SERVERS")[0]["tls"] == ""
