@@ -248,6 +248,7 @@ int app_run(struct app *app)
     log_info("Weir %s: process %d, %d worker%s, %zu database%s", WEIR_VERSION, (int)getpid(),
              app->worker_count, app->worker_count == 1 ? "" : "s", config_database_count(app->config),
              config_database_count(app->config) == 1 ? "" : "s");
+    app_tell_ready(app);
     loop_run(worker_loop(app->control));
     log_info("stopped");
     return 0;

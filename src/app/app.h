@@ -42,6 +42,8 @@ struct app {
     struct admin_source source;
     struct event *signals[6];
     struct timer stats_timer;
+    struct timer watchdog; /* half the time that the service manager has patience for */
+    uint64_t watchdog_us;
     struct list waits;
     enum app_stop stop;
     bool is_suspended;
@@ -82,6 +84,11 @@ void app_pause_listeners(struct app *app);
 /* Closes them for good, once everyone who has got through to them is in. */
 void app_stop_listening(struct app *app, round_done done);
 void app_close_listeners(struct app *app);
+
+/* manager.c: to the service manager, where there is one. */
+void app_tell_ready(struct app *app);
+void app_tell_reloading(void);
+void app_tell_stopping(void);
 
 /* reload.c */
 /* How long it remembers addresses. */

@@ -118,6 +118,7 @@ void app_shutdown(struct app *app, enum app_stop how)
     log_info(how == APP_WAIT_SERVERS ? "shutting down: waiting for transactions to end"
                                      : "shutting down: waiting for clients to leave");
     app->stop = how;
+    app_tell_stopping();
     atomic_store(&app->shared.is_draining, how == APP_WAIT_SERVERS);
     app_stop_listening(app, how == APP_WAIT_SERVERS ? drain : drained);
 }

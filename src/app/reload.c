@@ -123,9 +123,9 @@ static void visit(struct session_worker *session, void *arg)
 
 static void finish(struct app *app, void *arg, bool is_complete)
 {
-    (void)app;
     struct reload *reload = arg;
     struct error error = ERROR_INIT;
+    app_tell_ready(app);
     if (!is_complete)
         error_set_state(&error, "53200", "out of memory");
     if (reload->done != NULL)
@@ -164,7 +164,7 @@ static bool spread(struct app *app, struct config *config, struct session_access
     return true;
 }
 
-bool app_reload(struct app *app, admin_done_fn *done, void *done_arg)
+static bool reload(struct app *app, admin_done_fn *done, void *done_arg)
 {
     struct error error = ERROR_INIT;
     struct session_access access;
@@ -194,6 +194,15 @@ bool app_reload(struct app *app, admin_done_fn *done, void *done_arg)
     app_use_tls(app, &tls);
     log_info("configuration reloaded from %s", app->options.path);
     return spread(app, config, &access, done, done_arg);
+}
+
+bool app_reload(struct app *app, admin_done_fn *done, void *done_arg)
+{
+    app_tell_reloading();
+    if (reload(app, done, done_arg))
+        return true; /* ready again when every worker has it: see finish */
+    app_tell_ready(app);
+    return false;
 }
 
 /* Do the files have to be read again where only these keys differ? */
