@@ -190,7 +190,8 @@ COLD static void fail(struct server *server, const char *reason, const char *sql
                  (const char *)view.severity.data);
     counter_bump(&part->counters.server_login_failures);
     log_server(server, LOG_LEVEL_WARNING, "server login failed: %s%s", severity, text);
-    log_end(server, severity[0] != '\0' ? "login failed" : text);
+    bool is_told_apart = severity[0] == '\0' || strcmp(sqlstate, "28P01") == 0; /* as in PgBouncer */
+    log_end(server, is_told_apart ? text : "login failed");
     destroy(server);
     if (waiter != NULL)
         pool_dedicated_failed(part, host, waiter, text, sqlstate, buf_slice(&copy));

@@ -182,9 +182,11 @@ static void take_row(struct auth_lookup *lookup, struct slice body)
     if (lookup->rows++ > 0 || lookup->problem[0] != '\0')
         return;
     if (!decode_row_start(body, &cursor, &columns) || columns != 2 || !decode_row_column(&cursor, &name) ||
-        !decode_row_column(&cursor, &secret))
+        !decode_row_column(&cursor, &secret)) {
         note_problem(lookup, "malformed row");
-    else if (name.data == NULL || name.len == 0)
+        return;
+    }
+    if (name.data == NULL || name.len == 0)
         note_problem(lookup, "auth_query response contained null user name");
     else if (name.len > USERLIST_MAX_NAME || secret.len > USERLIST_MAX_SECRET)
         note_problem(lookup, "the name or the secret is too long");
