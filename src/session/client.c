@@ -48,6 +48,14 @@ COLD static void wait_notice_due(struct timer *timer)
                   "all server connections are in use; the query is waiting for one");
 }
 
+static void expect_wait_notice(struct client *client)
+{
+    uint64_t notify_s = (uint64_t)config_settings(client->session->config)->query_wait_notify;
+    if (notify_s > 0)
+        timer_start(worker_loop(client->session->worker), &client->timer, notify_s * US_PER_SECOND,
+                    wait_notice_due);
+}
+
 void client_set_state(struct client *client, enum client_state state)
 {
     if (client->state == state)
@@ -60,10 +68,8 @@ void client_set_state(struct client *client, enum client_state state)
         client_arm_idle(client);
     else if (state != CLIENT_GREETING && state != CLIENT_AUTH)
         timer_stop(&client->timer);
-    uint64_t notify_s = (uint64_t)config_settings(client->session->config)->query_wait_notify;
-    if (state == CLIENT_WAITING && notify_s > 0)
-        timer_start(worker_loop(client->session->worker), &client->timer, notify_s * US_PER_SECOND,
-                    wait_notice_due);
+    if (state == CLIENT_WAITING)
+        expect_wait_notice(client);
 }
 
 const char *client_state_name(const struct client *client)
