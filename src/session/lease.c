@@ -606,7 +606,7 @@ bool lease_try_release(struct lease *lease)
         return false;
     bool is_bound = lease->server->part->settings.mode == POOL_MODE_SESSION || pin_is_held(&client->pins) ||
                     transaction_is_lost(&client->tx);
-    if (is_bound && lease->purpose == LEASE_WORK) {
+    if ((is_bound && lease->purpose == LEASE_WORK) || lease->purpose == LEASE_REPLICATION) {
         if (lease->server->is_closing && lease->server->part->settings.fast_close) {
             close_fast(lease);
             return true;

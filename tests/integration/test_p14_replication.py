@@ -210,12 +210,14 @@ def test_p14_replication_base_backup_and_wal(begin, cluster, source, tmp_path):
 def test_p14_replication_is_ended_by_cancel_and_by_the_server(begin, cluster, source):
     pooler = begin()
     client = pooler.wire(replication="database")
-    client.send(query("SELECT pg_sleep(100)"))
-    until("it sleeps", lambda: source.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == 1)
-    with pooler.bare_wire() as other:
-        other.send(wire.cancel_request(*client.key))
-        other.rest()
-    assert client.ready().errors[0]["C"] == "57014"
+    for _ in range(5):
+        client.send(query("SELECT pg_sleep(100)"))
+        until("it sleeps", lambda: source.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == 1)
+        with pooler.bare_wire() as other:
+            other.send(wire.cancel_request(*client.key))
+            other.rest()
+        assert client.ready().errors[0]["C"] == "57014"
+        assert client.value("SELECT 1") == "1"
     gone = pooler.wire(replication="database")
     with cluster.connect() as admin:
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'walsender'")
