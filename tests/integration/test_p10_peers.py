@@ -184,7 +184,7 @@ def test_p18_rolling_restarts_under_load_are_not_noticed(group, database, certif
         group.add(number, default_pool_size=5, **secured)
     members = group.start()
     load = subprocess.Popen(
-        [program("pgbench"), "-n", "-C", "-c", "8", "-j", "2", "-t", "250" if is_secured else "1000", "-h", "127.0.0.1", "-p", str(group.port), "-U", "app",
+        [program("pgbench"), "-n", "-C", "-c", "8", "-j", "2", "-t", "120" if is_secured else "1000", "-h", "127.0.0.1", "-p", str(group.port), "-U", "app",
          "-f", "/dev/stdin", "test"], env={**os.environ, "PGPASSWORD": "app-secret", "PGSSLMODE": "require" if is_secured else "disable"},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     load.stdin.write("SELECT 1;\n")
