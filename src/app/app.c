@@ -48,7 +48,8 @@ static void round_visited(struct mail *mail)
 {
     struct round_mail *visited = (struct round_mail *)(void *)mail;
     struct round *round = visited->round;
-    round->visit(visited->session, round->arg);
+    if (round->visit != NULL)
+        round->visit(visited->session, round->arg);
     if (atomic_fetch_sub(&round->left, 1) == 1)
         worker_post(round->app->control, &round->finished);
 }

@@ -58,8 +58,8 @@ struct app {
 };
 
 /*
- * Runs `visit` on every worker's thread, then `done` on the control thread. Memory out: `done` at once, with
- * is_complete false.
+ * Runs `visit` on every worker's thread (NULL: only to know that all have come by), then `done` on the
+ * control thread. Memory out: `done` at once, with is_complete false.
  */
 typedef void (*round_visit)(struct session_worker *session, void *arg);
 typedef void (*round_done)(struct app *app, void *arg, bool is_complete);

@@ -178,16 +178,11 @@ static void visit_close(struct session_worker *session, void *arg)
     app->listener_count = 0;
 }
 
-static void visit_nothing(struct session_worker *session, void *arg)
-{
-    (void)session, (void)arg;
-}
-
 void app_stop_listening(struct app *app, round_done done)
 {
     if (app->worker_count > 1)
         visit_close(NULL, app);
-    app_round(app, app->worker_count == 1 ? visit_close : visit_nothing, done, app);
+    app_round(app, app->worker_count == 1 ? visit_close : NULL, done, app);
 }
 
 void app_close_listeners(struct app *app)

@@ -11,11 +11,6 @@
 
 #include "weir/util/clock.h"
 
-static void visit_nothing(struct session_worker *session, void *arg)
-{
-    (void)session, (void)arg;
-}
-
 static void all_turn(struct app *app, void *arg, bool is_complete)
 {
     (void)app, (void)arg;
@@ -26,7 +21,7 @@ static void all_turn(struct app *app, void *arg, bool is_complete)
 static void watchdog_due(struct timer *timer)
 {
     struct app *app = list_entry(timer, struct app, watchdog);
-    app_round(app, visit_nothing, all_turn, NULL);
+    app_round(app, NULL, all_turn, NULL);
     timer_start(worker_loop(app->control), timer, app->watchdog_us / 2, watchdog_due);
 }
 

@@ -43,6 +43,14 @@ bool address_from_unix(struct address *out, const char *directory, int port, str
     return true;
 }
 
+bool address_from_host(struct address *out, const char *host, int port, struct error *error)
+{
+    error->message[0] = '\0';
+    if (host[0] == '/' || host[0] == '@')
+        return address_from_unix(out, host, port, error);
+    return address_from_literal(out, host, port);
+}
+
 bool address_is_unix(const struct address *a)
 {
     return a->as.any.sa_family == AF_UNIX;
@@ -75,15 +83,20 @@ static void set(int fd, int level, int option, int value)
     (void)setsockopt(fd, level, option, &value, sizeof(value));
 }
 
+void address_tune_buffers(int fd, int bytes)
+{
+    if (bytes <= 0)
+        return;
+    set(fd, SOL_SOCKET, SO_SNDBUF, bytes);
+    set(fd, SOL_SOCKET, SO_RCVBUF, bytes);
+}
+
 void address_tune(int fd, const struct address *a, const struct socket_options *options)
 {
     if (address_is_unix(a))
         return;
     set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    if (options->buffer_bytes > 0) {
-        set(fd, SOL_SOCKET, SO_SNDBUF, options->buffer_bytes);
-        set(fd, SOL_SOCKET, SO_RCVBUF, options->buffer_bytes);
-    }
+    address_tune_buffers(fd, options->buffer_bytes);
     if (options->user_timeout_ms > 0)
         set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, options->user_timeout_ms);
     if (!options->keepalive)

@@ -446,9 +446,31 @@ COLD static void fail_all(struct pool_part *part, struct list *waiters, struct s
     }
 }
 
-void pool_server_failed(struct pool_part *part, int host, const char *reason, const char *sqlstate,
-                        struct slice response)
+/* Not for want of a server: PostgreSQL does not want this one. */
+COLD static void dedicated_refused(struct pool_part *part, struct pool_waiter *waiter, const char *reason,
+                                   const char *sqlstate)
 {
+    char text[320];
+    struct buf out = BUF_INIT;
+    snprintf(text, sizeof(text), "server login failed: FATAL %s", reason);
+    encode_error(&out, "FATAL", sqlstate, text, NULL);
+    timer_stop(&waiter->timer);
+    events_of(part)->failed(waiter, buf_slice(&out), "login failed");
+    buf_free(&out);
+    pool_serve(part);
+}
+
+void pool_server_failed(struct pool_part *part, int host, struct pool_waiter *dedicated_to,
+                        const char *reason, const char *sqlstate, struct slice response)
+{
+    if (dedicated_to != NULL && response.len > 0 && !is_temporary(sqlstate)) {
+        dedicated_refused(part, dedicated_to, reason, sqlstate);
+        return;
+    }
+    if (dedicated_to != NULL) { /* the next attempt is its as well */
+        list_push_front(&part->waiters, &dedicated_to->node);
+        publish_oldest(part);
+    }
     struct pool_shared *shared = part->pool->shared;
     struct buf copy = BUF_INIT;
     bool is_own = response.len > 0;
@@ -630,37 +652,6 @@ void pool_dedicate(struct pool_part *part, struct pool_waiter *waiter, struct po
     pool_serve(part);
 }
 
-void pool_dedicated_ready(struct server *server, struct pool_waiter *waiter)
-{
-    host_works(server);
-    timer_stop(&waiter->timer);
-    waiter->dedicated->server = NULL;
-    waiter->dedicated = NULL;
-    server->close_needed = true;
-    server->close_reason = "replication has ended";
-    grant(server, waiter);
-    events_of(server->part)->granted(waiter, server);
-}
-
-void pool_dedicated_failed(struct pool_part *part, int host, struct pool_waiter *waiter, const char *reason,
-                           const char *sqlstate, struct slice response)
-{
-    if (response.len == 0 || is_temporary(sqlstate)) { /* the next attempt is its as well */
-        list_push_front(&part->waiters, &waiter->node);
-        publish_oldest(part);
-        pool_server_failed(part, host, reason, sqlstate, response);
-        return;
-    }
-    char text[320];
-    struct buf out = BUF_INIT;
-    snprintf(text, sizeof(text), "server login failed: FATAL %s", reason);
-    encode_error(&out, "FATAL", sqlstate, text, NULL);
-    timer_stop(&waiter->timer);
-    events_of(part)->failed(waiter, buf_slice(&out), "login failed");
-    buf_free(&out);
-    pool_serve(part);
-}
-
 bool pool_wait_for_welcome(struct pool_part *part, struct pool_waiter *waiter)
 {
     struct welcome *welcome = pool_welcome(part->pool);
@@ -715,10 +706,27 @@ void pool_release(struct server *server, const char *reset)
     place(server);
 }
 
+COLD static void grant_dedicated(struct server *server)
+{
+    struct pool_waiter *waiter = server->dedicated_to;
+    server->dedicated_to = NULL;
+    server->close_needed = true;
+    server->close_reason = "replication has ended";
+    timer_stop(&waiter->timer);
+    waiter->dedicated->server = NULL;
+    waiter->dedicated = NULL;
+    grant(server, waiter);
+    events_of(server->part)->granted(waiter, server);
+}
+
 void pool_server_ready(struct server *server)
 {
     struct pool_part *part = server->part;
     host_works(server);
+    if (server->dedicated_to != NULL) {
+        grant_dedicated(server);
+        return;
+    }
     if (server->close_needed) {
         server_close(server, server->close_reason);
         pool_serve(part);

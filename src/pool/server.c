@@ -193,10 +193,7 @@ COLD static void fail(struct server *server, const char *reason, const char *sql
     bool is_told_apart = severity[0] == '\0' || strcmp(sqlstate, "28P01") == 0; /* as in PgBouncer */
     log_end(server, is_told_apart ? text : "login failed");
     destroy(server);
-    if (waiter != NULL)
-        pool_dedicated_failed(part, host, waiter, text, sqlstate, buf_slice(&copy));
-    else
-        pool_server_failed(part, host, text, sqlstate, buf_slice(&copy));
+    pool_server_failed(part, host, waiter, text, sqlstate, buf_slice(&copy));
     buf_free(&copy);
 }
 
@@ -237,11 +234,6 @@ COLD static void login_done(struct server *server)
         timer_start(loop_of(server), &server->life_timer, life, life_over);
     server_set_state(server, SERVER_IDLE);
     registry_events(part->pool->registry)->on_reset(server);
-    if (waiter != NULL) {
-        server->dedicated_to = NULL;
-        pool_dedicated_ready(server, waiter);
-        return;
-    }
     pool_server_ready(server);
 }
 
@@ -451,16 +443,12 @@ COLD static void connect_to(struct server *server)
 COLD static void resolve_and_connect(struct server *server, const struct config_host *host)
 {
     struct error error = ERROR_INIT;
-    if (host->name[0] == '/' || host->name[0] == '@') {
-        if (address_from_unix(&server->address, host->name, host->port, &error))
-            connect_to(server);
-        else
-            fail(server, error.message, "08006", SLICE_EMPTY);
-    } else if (address_from_literal(&server->address, host->name, host->port)) {
+    if (address_from_host(&server->address, host->name, host->port, &error))
         connect_to(server);
-    } else if (!lookup_begin(server, host)) {
+    else if (error.message[0] != '\0')
+        fail(server, error.message, "08006", SLICE_EMPTY);
+    else if (!lookup_begin(server, host))
         fail(server, "out of memory", "53200", SLICE_EMPTY);
-    }
 }
 
 void server_resolved(struct server *server, const struct resolve_answer *answer)
@@ -480,10 +468,7 @@ void server_connect(struct pool_part *part, int host, struct pool_waiter *dedica
     struct server *server = calloc(1, sizeof(*server));
     if (server == NULL) {
         pool_give_budgets(part);
-        if (dedicated_to != NULL)
-            pool_dedicated_failed(part, host, dedicated_to, "out of memory", "53200", SLICE_EMPTY);
-        else
-            pool_server_failed(part, host, "out of memory", "53200", SLICE_EMPTY);
+        pool_server_failed(part, host, dedicated_to, "out of memory", "53200", SLICE_EMPTY);
         return;
     }
     server->part = part;

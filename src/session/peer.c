@@ -177,6 +177,12 @@ static void finish(struct peer_forward *forward)
     serve(session);
 }
 
+static void give_up(struct peer_forward *forward, const char *why)
+{
+    log_warning("cancel request for peer %d: %s", forward->id, why);
+    finish(forward);
+}
+
 static void patience_ends(struct timer *timer)
 {
     finish(list_entry(timer, struct peer_forward, timer));
@@ -208,8 +214,9 @@ static void on_closed(void *owner, int error)
 {
     struct peer_forward *forward = owner;
     if (error != 0)
-        log_warning("cancel request for peer %d: %s", forward->id, strerror(error));
-    finish(forward);
+        give_up(forward, strerror(error));
+    else
+        finish(forward);
 }
 
 static const struct conn_handler handler = {
@@ -219,10 +226,8 @@ static void connect_to(struct peer_forward *forward, const struct address *addre
 {
     struct error error = ERROR_INIT;
     forward->conn = conn_connect(forward->session->worker, address, NULL, &handler, forward, &error);
-    if (forward->conn != NULL)
-        return;
-    log_warning("cancel request for peer %d: %s", forward->id, error.message);
-    finish(forward);
+    if (forward->conn == NULL)
+        give_up(forward, error.message);
 }
 
 struct question {
@@ -242,8 +247,7 @@ static void resolved(void *context, const struct resolve_answer *answer)
         if (answer->count > 0) {
             connect_to(forward, &answer->addresses[0]);
         } else {
-            log_warning("cancel request for peer %d: %s", forward->id, answer->error);
-            finish(forward);
+            give_up(forward, answer->error);
         }
         return;
     }
@@ -254,17 +258,12 @@ static void find_address(struct peer_forward *forward)
     struct address address;
     struct error error = ERROR_INIT;
     struct registry *registry = forward->session->shared->registry;
-    if (address_from_literal(&address, forward->host, forward->port)) {
+    if (address_from_host(&address, forward->host, forward->port, &error)) {
         connect_to(forward, &address);
         return;
     }
-    if (forward->host[0] == '/' || forward->host[0] == '@') {
-        if (address_from_unix(&address, forward->host, forward->port, &error)) {
-            connect_to(forward, &address);
-        } else {
-            log_warning("cancel request for peer %d: %s", forward->id, error.message);
-            finish(forward);
-        }
+    if (error.message[0] != '\0') {
+        give_up(forward, error.message);
         return;
     }
     struct question *question = malloc(sizeof(*question));

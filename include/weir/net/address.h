@@ -28,6 +28,10 @@ bool address_from_literal(struct address *out, const char *host, int port);
 /* The socket that PostgreSQL puts into `directory` for `port`; '@' in front means the abstract name space. */
 bool address_from_unix(struct address *out, const char *directory, int port, struct error *error);
 
+/* As `host` stands in a configuration: a directory, an abstract name, or a literal. False with an empty error
+ * for a name that has to be looked up. */
+bool address_from_host(struct address *out, const char *host, int port, struct error *error);
+
 bool address_is_unix(const struct address *a);
 int address_port(const struct address *a);
 /* "10.0.0.7", "::1", or "unix". `out` has ADDRESS_TEXT_BYTES. */
@@ -41,6 +45,8 @@ struct socket_options {
     int user_timeout_ms;
     int buffer_bytes;
 };
+/* The kernel's buffers of a TCP socket, or of those that a listening one will accept; 0 leaves them. */
+void address_tune_buffers(int fd, int bytes);
 /* TCP_NODELAY and the given options; failures are ignored, as none of them changes what is sent. */
 void address_tune(int fd, const struct address *a, const struct socket_options *options);
 

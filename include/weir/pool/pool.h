@@ -140,19 +140,14 @@ void pool_release(struct server *server, const char *reset);
 void pool_serve(struct pool_part *part);
 
 /* From server: login has succeeded / the attempt has failed before idle. `response`: the server's own
- * ErrorResponse or empty. */
+ * ErrorResponse or empty. `dedicated_to`: for whom alone it was; NULL: for the pool. */
 void pool_server_ready(struct server *server);
-void pool_server_failed(struct pool_part *part, int host, const char *reason, const char *sqlstate,
-                        struct slice response);
-/* From server: a dedicated one has logged in, or has not. */
-void pool_dedicated_ready(struct server *server, struct pool_waiter *waiter);
-void pool_dedicated_failed(struct pool_part *part, int host, struct pool_waiter *waiter, const char *reason,
-                           const char *sqlstate, struct slice response);
+void pool_server_failed(struct pool_part *part, int host, struct pool_waiter *dedicated_to,
+                        const char *reason, const char *sqlstate, struct slice response);
 /* From server: the budgets taken for a connection that is not to be. */
 void pool_give_budgets(struct pool_part *part);
 /* From server: about to be freed; budgets are given back. */
 void pool_server_gone(struct server *server);
-
 /* From session: a client has been taken off `clients`. */
 void pool_client_gone(struct pool_part *part);
 

@@ -102,8 +102,8 @@ struct server_events {
     void (*failed)(struct pool_waiter *waiter, struct slice response, const char *reason);
 };
 
-/* Begins a connection against a budget already taken. Ends in idle, or in pool_server_failed; with a waiter
- * that wants one for itself, in pool_dedicated_ready or pool_dedicated_failed. */
+/* Begins a connection against a budget already taken. Ends in pool_server_ready, or in pool_server_failed.
+ * `dedicated_to`: who wants it for itself, or NULL. */
 COLD void server_connect(struct pool_part *part, int host, struct pool_waiter *dedicated_to);
 
 void server_set_state(struct server *server, enum server_state state);
