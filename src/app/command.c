@@ -48,6 +48,16 @@ static void suspend_timeout(struct timer *timer)
     end_wait(list_entry(timer, struct app_wait, timer));
 }
 
+/* But for those of the console. Whoever has been accepted counts, though it has not said yet what it wants.
+ */
+static bool have_all_left(struct app *app)
+{
+    int consoles = budget_used(&registry_console(app->shared.registry)->clients), all = 0;
+    for (int i = 0; i < app->shared.worker_count; i++)
+        all += atomic_load(&app->shared.workers[i]->load);
+    return all <= consoles;
+}
+
 static void check(struct mail *mail)
 {
     struct app *app = (struct app *)(void *)((char *)mail - offsetof(struct app, check_mail));
@@ -59,7 +69,7 @@ static void check(struct mail *mail)
             continue;
         end_wait(wait);
     }
-    if ((app->stop == APP_WAIT_CLIENTS && budget_used(&app->shared.clients) == 0) ||
+    if ((app->stop == APP_WAIT_CLIENTS && have_all_left(app)) ||
         (app->stop == APP_WAIT_SERVERS && is_at_rest(app, &(struct app_wait){.verb = ADMIN_PAUSE}))) {
         log_info(app->stop == APP_WAIT_CLIENTS ? "all clients have left" : "all servers have been released");
         app->stop = APP_STOPPED;

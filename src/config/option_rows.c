@@ -93,7 +93,7 @@ const struct option option_global_rows[] = {
           "Group that owns the Unix socket; empty: that of the process.")},
     {BOOL(so_reuseport, "0", RESTART, WORKS, "Let several processes listen on the same port.")},
     {BOOL(tcp_defer_accept, "1", RELOAD, WORKS,
-          "Accept TCP clients only once they have sent something (Linux).")},
+          "Accept TCP clients only once they have sent something (Linux); never with so_reuseport.")},
     {BOOL(tcp_keepalive, "1", RELOAD, WORKS, "Have the kernel probe silent TCP connections.")},
     {INT(tcp_keepcnt, "0", RELOAD, WORKS, 0, 127,
          "Probes without answer before a connection counts as dead; 0: the system's default.")},

@@ -74,17 +74,15 @@ static bool open_socket(int fd, const struct address *at, const struct listener_
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (!is_unix && options->is_shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0)
         return error_set(error, "so_reuseport: %s", strerror(errno));
-    if (!is_unix &&
-        options->buffer_bytes > 0) { /* those accepted inherit it, before anything is sent to them */
-        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &options->buffer_bytes, sizeof(int));
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &options->buffer_bytes, sizeof(int));
-    }
+    if (!is_unix) /* those accepted inherit it, before anything is sent to them */
+        address_tune_buffers(fd, options->buffer_bytes);
     if (at->as.any.sa_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
     if (bind(fd, &at->as.any, at->len) != 0 || listen(fd, options->backlog) != 0)
         return error_set(error, "cannot listen on %s:%d: %s", is_unix ? at->as.un.sun_path : host,
                          address_port(at), strerror(errno));
-    if (!is_unix && options->defer_accept_seconds > 0)
+    /* Whom the kernel keeps back nobody can take in when the socket closes. */
+    if (!is_unix && !options->is_shared && options->defer_accept_seconds > 0)
         setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &options->defer_accept_seconds, sizeof(int));
     return !is_unix || finish_unix(at, options, error);
 }
@@ -170,9 +168,6 @@ void listener_pause(struct listener *listener)
 
 void listener_close(struct listener *listener)
 {
-    int off = 0;
-    if (!address_is_unix(&listener->address)) /* who has said nothing yet is let through as well */
-        setsockopt(listener->fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &off, sizeof(off));
     while (listener->fn != NULL && (accept_one(listener) || errno == ECONNABORTED || errno == EINTR))
         continue;
     listener_free(listener);

@@ -17,7 +17,7 @@ typedef void (*listener_fn)(void *context, int fd, const struct address *peer, c
 
 struct listener_options {
     int backlog;
-    int defer_accept_seconds; /* TCP_DEFER_ACCEPT; 0 for none */
+    int defer_accept_seconds; /* TCP_DEFER_ACCEPT; 0 for none; none where is_shared */
     int unix_mode;            /* permission bits of a Unix socket */
     const char *unix_group;   /* NULL or "" to leave it */
     int buffer_bytes;         /* of the kernel, for each connection; 0: the system's own */
