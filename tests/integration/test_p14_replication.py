@@ -218,6 +218,8 @@ def test_p14_replication_is_ended_by_cancel_and_by_the_server(begin, cluster, so
             other.rest()
         assert client.ready().errors[0]["C"] == "57014"
         assert client.value("SELECT 1") == "1"
+        # While one request is on its way to a server, another for the same server is not sent.
+        until("PostgreSQL has closed the request", lambda: all(row["sv_active_cancel"] == "0" for row in pooler.show("POOLS")))
     gone = pooler.wire(replication="database")
     with cluster.connect() as admin:
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'walsender'")
