@@ -149,7 +149,7 @@ def test_without_redis(starts):
 
 def test_ctrl_c_before_it_has_started(starts):
     run = starts()
-    until("it has begun", lambda: any(run.folder.glob("weir.*")) or run.process.poll() is not None, 300)
+    until("it has begun", lambda: any(run.folder.glob("weir.*/pg/*")) or run.process.poll() is not None, 300)
     assert run.end() == 0
     assert run.remains() == []
 
