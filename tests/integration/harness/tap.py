@@ -9,9 +9,10 @@ from .system import free_port
 
 
 class Tap:
-    def __init__(self, port):
+    def __init__(self, port, address="127.0.0.1", own_port=None):
         self.upstream = port
-        self.port = free_port()
+        self.address = address
+        self.port = own_port or free_port()
         self.connections = 0
         self.swallowed = 0  # taken and never answered
         self.sent = bytearray()  # all that went to the server, for looking at
@@ -41,7 +42,7 @@ class Tap:
 
     def open(self):
         """Accepts connections (again)."""
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        self._listener = socket.create_server((self.address, self.port), backlog=128)
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def shut(self):
