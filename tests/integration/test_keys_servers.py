@@ -194,3 +194,18 @@ def test_a_server_that_does_not_answer_is_given_up(start, database, tap):
     tap.release()
     client.finish_login("app")
     assert client.value("SELECT 'served'") == "served"
+
+
+@pytest.mark.parametrize("retry, attempts, longer_than", [(0.1, 10, 0.6), (30, 6, 1.1)])
+def test_how_soon_a_server_that_fails_is_tried_again(start, tap, retry, attempts, longer_than):
+    """After 50 ms, then twice as long after each failure, up to this; ten attempts would take half a minute without it."""
+    pooler = start(port=tap.port, server_login_retry=retry, query_wait_timeout=60)
+    tap.shut()
+    client = pooler.bare_wire()
+    began = time.monotonic()
+    client.send(startup(user="app", database="test"))
+    until("it was tried often", lambda: pooler.log().count("server login failed: connect failed") >= attempts)
+    assert time.monotonic() - began > longer_than
+    tap.open()
+    client.finish_login("app")
+    assert client.value("SELECT 'served'") == "served"
