@@ -1,5 +1,6 @@
 """Keys of the cache: what is kept, for how long, and which of three places wins; each by whether PostgreSQL is asked."""
 
+import signal
 import time
 
 import pytest
@@ -48,6 +49,19 @@ def test_how_large_an_answer_may_be(cached):
     client = cache.wire()
     cache.warm(lambda: value(client.query(READ)))
     cache.never_cached(lambda: value(client.query("SELECT v FROM items WHERE id = 100")))
+
+
+@pytest.mark.parametrize("limit", ["0.05", "1"])
+def test_how_long_redis_may_take(cached, redis, limit):
+    cache = cached(cache_redis=redis.url, cache_redis_timeout=limit, **TTL)
+    client = cache.wire()
+    ask = lambda: value(client.query(READ))  # noqa: E731
+    cache.warm(ask)
+    redis.send(signal.SIGSTOP)
+    began = time.monotonic()
+    assert value(client.query("SELECT v FROM items WHERE id = 2")) == "item 2"
+    took = time.monotonic() - began
+    assert took >= 0.9 if limit == "1" else took < seconds(0.6)
 
 
 def test_another_user_for_what_weir_asks_itself(start, database):
