@@ -4,14 +4,18 @@ side says, cuts connections, swallows everything, or closes its door."""
 import socket
 import struct
 import threading
+import time
 
 from .system import free_port
 
 
 class Tap:
-    def __init__(self, port):
+    def __init__(self, port, address="127.0.0.1", at=None):
+        """In front of that port of the address; itself at the same address, on port `at` or any free one."""
         self.upstream = port
-        self.port = free_port()
+        self.address = address
+        self.port = at or free_port()
+        self.delay = 0  # seconds that whatever a server says is late
         self.connections = 0
         self.swallowed = 0  # taken and never answered
         self.sent = bytearray()  # all that went to the server, for looking at
@@ -21,6 +25,7 @@ class Tap:
         self._let_go = threading.Event()
         self._trap = None
         self._swap = None
+        self._renamed = []
         self._lock = threading.Lock()
         self._links = []
         self._flowing = threading.Event()
@@ -41,7 +46,7 @@ class Tap:
 
     def open(self):
         """Accepts connections (again)."""
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        self._listener = socket.create_server((self.address, self.port), backlog=128)
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def shut(self):
@@ -91,6 +96,11 @@ class Tap:
         assert len(right) == len(wrong)
         self._swap = (right, wrong)
 
+    def rename_in_answers(self, right, wrong):
+        """Whatever the server says comes with `wrong`, of the same length, where it said `right`."""
+        assert len(right) == len(wrong)
+        self._renamed.append((right, wrong))
+
     def refuse_new(self):
         """New connections are taken and never answered; those there are go on."""
         self.is_deaf = True
@@ -117,7 +127,7 @@ class Tap:
                     self.swallowed += 1
                 continue
             try:
-                far = socket.create_connection(("127.0.0.1", self.upstream), 10)
+                far = socket.create_connection((self.address, self.upstream), 10)
             except OSError:
                 near.close()
                 continue
@@ -155,7 +165,11 @@ class Tap:
                 if not piece:
                     target.shutdown(socket.SHUT_WR)
                     return
-                if trap_gate:
+                if not trap_gate:
+                    time.sleep(self.delay)
+                    for right, wrong in self._renamed:
+                        piece = piece.replace(right, wrong)
+                else:
                     piece = self._misspelt(piece)
                     self._look(piece, trap_gate)
                     if self._late and self._late in piece:
