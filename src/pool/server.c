@@ -16,6 +16,7 @@
 #include "weir/pool/login.h"
 #include "weir/pool/registry.h"
 #include "weir/net/tls.h"
+#include "weir/track/statements.h"
 #include "weir/util/clock.h"
 #include "weir/util/cold.h"
 #include "weir/util/log.h"
@@ -612,6 +613,9 @@ void server_run(struct server *server, const char *sql, bool is_reset)
 {
     server_set_state(server, SERVER_TESTING);
     server->owner = NULL;
+    if (server->unnamed != NULL) /* a simple query is the end of it */
+        statement_unref(server->unnamed);
+    server->unnamed = NULL;
     timer_start(loop_of(server), &server->timer, TEST_TIMEOUT_US, test_timeout);
     struct buf out = BUF_INIT;
     encode_query(&out, slice_str(sql));
