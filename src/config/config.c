@@ -237,9 +237,9 @@ const char *config_dbname(const struct config_database *database, const char *re
 
 bool config_database_is_same_server(const struct config_database *a, const struct config_database *b)
 {
-    static const char *const keys[] = {"dbname",    "port",          "user",
-                                       "password",  "connect_query", "client_encoding",
-                                       "datestyle", "timezone",      "application_name"};
+    static const char *const keys[] = {
+        "dbname",          "port",      "user",     "password",         "connect_query",
+        "client_encoding", "datestyle", "timezone", "application_name", "target_session_attrs"};
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
         if (!option_is_equal(option_find(OPTION_DATABASE, keys[i]), a, b))
             return false;
@@ -433,4 +433,9 @@ const char *cache_mode_name(enum cache_mode mode)
 const char *load_balance_name(int mode)
 {
     return name_of(option_load_balance_names, mode);
+}
+
+const char *target_session_name(int target)
+{
+    return name_of(option_target_session_names, target);
 }

@@ -62,6 +62,13 @@ static const struct option_name ssl_mode_names[] = {{"disable", SSL_MODE_DISABLE
                                                     {NULL, 0}};
 const struct option_name option_load_balance_names[] = {
     {"round-robin", LOAD_BALANCE_ROUND_ROBIN}, {"disable", LOAD_BALANCE_DISABLE}, {NULL, 0}};
+const struct option_name option_target_session_names[] = {{"any", TARGET_SESSION_ANY},
+                                                          {"primary", TARGET_SESSION_PRIMARY},
+                                                          {"standby", TARGET_SESSION_STANDBY},
+                                                          {"prefer-standby", TARGET_SESSION_PREFER_STANDBY},
+                                                          {"read-write", TARGET_SESSION_READ_WRITE},
+                                                          {"read-only", TARGET_SESSION_READ_ONLY},
+                                                          {NULL, 0}};
 const struct option_name option_cache_mode_names[] = {
     {"off", CACHE_OFF}, {"ttl", CACHE_TTL}, {"exact", CACHE_EXACT}, {NULL, 0}};
 static const struct option_name cache_hints_names[] = {
@@ -345,6 +352,9 @@ const struct option option_database_rows[] = {
     {SECONDS(query_wait_timeout, NULL, RELOAD, WORKS, "Longest wait for a server.")},
     {ENUM(load_balance_hosts, "round-robin", RELOAD, WORKS, option_load_balance_names,
           "How several hosts are used: in turn, or the first that works.")},
+    {ENUM(target_session_attrs, "any", RELOAD, WORKS, option_target_session_names,
+          "Which of the hosts may be used, by the role of the server: any, primary, standby, prefer-standby, "
+          "read-write, read-only.")},
     {INT(max_db_connections, NULL, RELOAD, WORKS, -1, INT_MAX,
          "Server connections over all users; 0: no limit.")},
     {INT(max_db_client_connections, NULL, RELOAD, WORKS, -1, INT_MAX, "Client connections; 0: no limit.")},

@@ -1,7 +1,8 @@
 /*
  * login: states are what the server is expected to say next.
  *
- *   authenticating ──AuthenticationOk──► starting ──Z──► connect_query ──Z──► baseline ──Z──► ready
+ *   authenticating ──AuthenticationOk──► starting ──Z──► role ──Z──► connect_query ──Z──► baseline ──Z──►
+ * ready
  */
 #include "weir/pool/login.h"
 
@@ -10,6 +11,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "hosts.h"
+#include "role.h"
 #include "weir/auth/md5.h"
 #include "weir/auth/scram.h"
 #include "weir/net/tls.h"
@@ -19,7 +22,7 @@
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 
-enum stage { STAGE_AUTHENTICATING, STAGE_STARTING, STAGE_CONNECT_QUERY, STAGE_BASELINE };
+enum stage { STAGE_AUTHENTICATING, STAGE_STARTING, STAGE_ROLE, STAGE_CONNECT_QUERY, STAGE_BASELINE };
 
 struct server_login {
     enum stage stage;
@@ -236,6 +239,7 @@ static void keep_parameter(struct server *server, const struct frame *frame)
     if (!decode_parameter_status(frame->body, &view))
         return;
     encode_parameter_status(&server->login->parameters, view.name, view.value);
+    role_take_parameter(&server->role, view.name, view.value);
     if (slice_equal_str(view.name, "server_version"))
         snprintf(server->version, sizeof(server->version), "%.*s", (int)view.value.len,
                  (const char *)view.value.data);
@@ -254,10 +258,22 @@ static enum login_result advance(struct server *server)
 {
     struct server_login *login = server->login;
     const struct pool_part *part = server->part;
-    if (server->dedicated_to != NULL) /* may not know SQL */
-        return LOGIN_READY;
+    bool has_target = part->database->target_session_attrs != TARGET_SESSION_ANY;
+    bool is_dedicated = server->dedicated_to != NULL; /* may not know SQL, and need not tell its role */
     if (login->stage == STAGE_STARTING) {
+        login->stage = STAGE_ROLE;
+        if (has_target && !is_dedicated && !role_is_known(&server->role)) {
+            send_query(server, role_query());
+            return LOGIN_MORE;
+        }
+    }
+    if (login->stage == STAGE_ROLE) {
         login->stage = STAGE_CONNECT_QUERY;
+        if (has_target && role_is_known(&server->role) &&
+            !hosts_accept(server->part, server->host, &server->role))
+            return LOGIN_MISFIT;
+        if (is_dedicated)
+            return LOGIN_READY;
         if (part->database->connect_query[0] != '\0') {
             send_query(server, part->database->connect_query);
             return LOGIN_MORE;
@@ -330,6 +346,8 @@ enum login_result login_feed(struct server *server, const struct frame *frame, s
             break;
         return advance(server);
     case MSG_DATA_ROW:
+        if (server->login->stage == STAGE_ROLE)
+            role_take_row(&server->role, frame->body);
         keep_baseline(server, frame->body);
         return LOGIN_MORE;
     default: /* notices, and what a connect_query returns */

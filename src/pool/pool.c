@@ -13,6 +13,7 @@
 #include "evict.h"
 #include "forget.h"
 #include "handover.h"
+#include "hosts.h"
 #include "pool_shared.h"
 #include "weir/pool/registry.h"
 #include "weir/pool/server.h"
@@ -22,7 +23,6 @@
 #include "weir/wire/encode.h"
 
 enum {
-    BACKOFF_FIRST_US = 50 * 1000, /* after the first failure of a host; doubles up to server_login_retry */
     NEWS_DELAY_US =
         10 * 1000, /* idle for longer than this, a server may have ended without the loop having told yet */
     LIMIT_RETRY_US =
@@ -75,7 +75,6 @@ void pool_free(struct pool *pool)
     credential_unref(pool->shared->credential);
     welcome_unref(pool->shared->welcome);
     free(pool->shared->hosts);
-    buf_free(&pool->shared->last_failure);
     pthread_mutex_destroy(&pool->shared->mutex);
     free(pool->shared);
     free(pool);
@@ -171,8 +170,10 @@ void pool_part_configure(struct pool_part *part, struct config *config)
     part->config = config_ref(config);
     part->database = database;
     resolve_settings(part);
-    if (!is_same)
+    if (!is_same) {
+        hosts_reset(part);
         pool_close_servers(part, "database configuration changed");
+    }
     config_unref(old);
     pool_serve(part);
     forget_later(part);
@@ -247,43 +248,6 @@ static void limit_wait(struct pool_waiter *waiter)
 
 /* ---- opening connections
  * ---------------------------------------------------------------------------------------- */
-
-static struct host_state *host_states(struct pool_part *part)
-{
-    struct pool_shared *shared = part->pool->shared;
-    if (shared->host_count < part->database->host_count) {
-        struct host_state *more = realloc(shared->hosts, part->database->host_count * sizeof(*more));
-        if (more == NULL)
-            return NULL;
-        memset(more + shared->host_count, 0,
-               (part->database->host_count - shared->host_count) * sizeof(*more));
-        shared->hosts = more;
-        shared->host_count = part->database->host_count;
-    }
-    return shared->hosts;
-}
-
-/* The next host that may be tried, or -1 and when one may be. */
-static int pick_host(struct pool_part *part, uint64_t now, uint64_t *retry_at)
-{
-    struct pool_shared *shared = part->pool->shared;
-    int count = (int)part->database->host_count, found = -1;
-    int start = part->database->load_balance_hosts == LOAD_BALANCE_DISABLE ? 0 : part->next_host;
-    *retry_at = UINT64_MAX;
-    pthread_mutex_lock(&shared->mutex);
-    const struct host_state *hosts = host_states(part);
-    for (int i = 0; i < count && hosts != NULL && found < 0; i++) {
-        int host = (start + i) % count;
-        if (hosts[host].retry_at_us <= now)
-            found = host;
-        else if (hosts[host].retry_at_us < *retry_at)
-            *retry_at = hosts[host].retry_at_us;
-    }
-    pthread_mutex_unlock(&shared->mutex);
-    if (found >= 0)
-        part->next_host = (found + 1) % count;
-    return found;
-}
 
 /*
  * May another pool's server be closed for those who wait here? A login costs more than a moment's patience,
@@ -375,7 +339,7 @@ static void watch_limits(struct pool_part *part, int size)
 /* No host may be tried before. */
 COLD static void await_host(struct pool_part *part, uint64_t now, uint64_t retry_at)
 {
-    if (!timer_is_running(&part->retry_timer) && retry_at != UINT64_MAX)
+    if (retry_at != UINT64_MAX)
         timer_start(worker_loop(part->worker), &part->retry_timer, timer_step_us(retry_at - now), retry_due);
 }
 
@@ -396,7 +360,7 @@ static void open_servers(struct pool_part *part)
     size_t needed = waiting > opening(part) ? waiting - opening(part) : 0;
     size_t wanted = needed > missing ? needed : missing;
     for (size_t i = 0; i < wanted; i++) {
-        int host = pick_host(part, now, &retry_at);
+        int host = hosts_pick(part, now, &retry_at);
         if (host < 0) {
             await_host(part, now, retry_at);
             return;
@@ -412,18 +376,6 @@ static void open_servers(struct pool_part *part)
                         part->pool->user->name);
         server_connect(part, host, NULL);
     }
-}
-
-/* Until the next attempt: doubled for each failure, at most server_login_retry, up to a quarter less by
- * chance. */
-COLD static uint64_t backoff_us(const struct pool_part *part, int failures, uint64_t seed)
-{
-    uint64_t longest = part->settings.server_login_retry_us;
-    uint64_t wait = failures > 20 ? longest : (uint64_t)BACKOFF_FIRST_US << (failures - 1);
-    if (wait > longest)
-        wait = longest;
-    uint64_t random = seed * UINT64_C(0x9E3779B97F4A7C15) >> 40; /* 24 bits */
-    return wait - (wait / 4) * random / (UINT64_C(1) << 24);
 }
 
 COLD static bool is_hopeless(const char *sqlstate)
@@ -473,7 +425,6 @@ void pool_server_failed(struct pool_part *part, int host, struct pool_waiter *de
         list_push_front(&part->waiters, &dedicated_to->node);
         publish_oldest(part);
     }
-    struct pool_shared *shared = part->pool->shared;
     struct buf copy = BUF_INIT;
     bool is_own = response.len > 0;
     if (is_own) {
@@ -484,17 +435,7 @@ void pool_server_failed(struct pool_part *part, int host, struct pool_waiter *de
                  reason);
         encode_error(&copy, "FATAL", sqlstate, text, NULL);
     }
-    pthread_mutex_lock(&shared->mutex);
-    struct host_state *hosts = host_states(part);
-    if (hosts != NULL && (size_t)host < shared->host_count) {
-        hosts[host].failures++;
-        uint64_t seed = clock_now_us();
-        hosts[host].retry_at_us = clock_now_us() + backoff_us(part, hosts[host].failures, seed);
-    }
-    buf_clear(&shared->last_failure);
-    buf_append_slice(&shared->last_failure, buf_slice(&copy));
-    snprintf(shared->last_reason, sizeof(shared->last_reason), "%s", reason);
-    pthread_mutex_unlock(&shared->mutex);
+    hosts_failed(part, host);
     if (is_hopeless(sqlstate))
         fail_all(part, &part->waiters, buf_slice(&copy), reason);
     if (is_hopeless(sqlstate) || (is_own && !is_temporary(sqlstate)))
@@ -503,18 +444,43 @@ void pool_server_failed(struct pool_part *part, int host, struct pool_waiter *de
     pool_serve(part);
 }
 
+/* Those who have waited for as long as a failed login is remembered. `since_us` says when they came. */
+COLD static void fail_patient(struct pool_part *part, uint64_t now, struct slice response, const char *reason)
+{
+    struct list_node *node;
+    while ((node = list_first(&part->waiters)) != NULL) {
+        struct pool_waiter *waiter = list_entry(node, struct pool_waiter, node);
+        if (now < waiter->since_us + part->settings.server_login_retry_us)
+            return;
+        pool_stop_waiting(waiter);
+        events_of(part)->failed(waiter, response, reason);
+    }
+}
+
+void pool_server_misfit(struct pool_part *part, struct pool_waiter *dedicated_to, const char *misfit)
+{
+    if (dedicated_to != NULL) {
+        list_push_front(&part->waiters, &dedicated_to->node);
+        publish_oldest(part);
+    }
+    if (hosts_none_fits(part)) {
+        char text[300];
+        struct buf response = BUF_INIT;
+        snprintf(text, sizeof(text),
+                 "server login failed: no host of database \"%s\" fits target_session_attrs=%s: %s",
+                 part->pool->database->name, target_session_name(part->database->target_session_attrs),
+                 misfit);
+        encode_error(&response, "FATAL", "08001", text, NULL);
+        fail_all(part, &part->newcomers, buf_slice(&response), text);
+        /* A promotion may be under way, for which sessions that exist can wait. */
+        fail_patient(part, clock_event_us(), buf_slice(&response), text);
+        buf_free(&response);
+    }
+    pool_serve(part);
+}
+
 /* ---- handing out
  * -------------------------------------------------------------------------------------------------- */
-
-static void host_works(struct server *server)
-{
-    struct pool_part *part = server->part;
-    pthread_mutex_lock(&part->pool->shared->mutex);
-    struct host_state *hosts = host_states(part);
-    if (hosts != NULL && (size_t)server->host < part->pool->shared->host_count)
-        hosts[server->host] = (struct host_state){0, 0};
-    pthread_mutex_unlock(&part->pool->shared->mutex);
-}
 
 static void grant(struct server *server, void *owner)
 {
@@ -564,7 +530,7 @@ static struct server *take_idle(struct pool_part *part, const void *preferred_pr
 COLD static bool open_dedicated(struct pool_part *part, struct pool_waiter *waiter)
 {
     uint64_t now = clock_event_us(), retry_at;
-    int host = pick_host(part, now, &retry_at);
+    int host = hosts_pick(part, now, &retry_at);
     if (host < 0) {
         await_host(part, now, retry_at);
         return false;
@@ -704,6 +670,10 @@ void pool_release(struct server *server, const char *reset)
         server_run(server, reset, true);
         return;
     }
+    if (server->is_role_in_doubt) {
+        server_ask_role(server);
+        return;
+    }
     server_set_state(server, SERVER_IDLE);
     place(server);
 }
@@ -724,7 +694,7 @@ COLD static void grant_dedicated(struct server *server)
 void pool_server_ready(struct server *server)
 {
     struct pool_part *part = server->part;
-    host_works(server);
+    hosts_work(part, server->host);
     if (server->dedicated_to != NULL) {
         grant_dedicated(server);
         return;
@@ -734,7 +704,10 @@ void pool_server_ready(struct server *server)
         pool_serve(part);
         return;
     }
-    place(server);
+    if (server->is_role_in_doubt)
+        server_ask_role(server);
+    else
+        place(server);
 }
 
 /* Told by number, since one that ends may take others along. */

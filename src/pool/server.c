@@ -3,7 +3,9 @@
  */
 #include "weir/pool/server.h"
 
+#include "hosts.h"
 #include "lookup.h"
+#include "role.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +16,7 @@
 #include "weir/pool/login.h"
 #include "weir/pool/registry.h"
 #include "weir/net/tls.h"
+#include "weir/track/statements.h"
 #include "weir/util/clock.h"
 #include "weir/util/cold.h"
 #include "weir/util/log.h"
@@ -132,6 +135,13 @@ void server_set_state(struct server *server, enum server_state state)
     atomic_store(&part->idle_count, (int)part->servers[SERVER_IDLE].count);
 }
 
+COLD static void attempt_over(struct server *server)
+{
+    if (server->is_attempt)
+        hosts_attempt_over(server->part, server->host);
+    server->is_attempt = false;
+}
+
 /* Everything but the accounting of why. */
 COLD static void destroy(struct server *server)
 {
@@ -144,6 +154,7 @@ COLD static void destroy(struct server *server)
     timer_stop(&server->life_timer);
     if (server->dedicated_to != NULL)
         server->dedicated_to->dedicated->server = NULL;
+    attempt_over(server);
     list_remove(&part->servers[server->state], &server->node);
     atomic_store(&part->idle_count, (int)part->servers[SERVER_IDLE].count);
     registry_events(part->pool->registry)->on_free(server);
@@ -228,6 +239,7 @@ COLD static void login_done(struct server *server)
         pool_set_welcome(part->pool, parameters.data, parameters.len);
     login_free(server->login);
     server->login = NULL;
+    attempt_over(server);
     counter_bump(&part->counters.server_logins);
     uint64_t life = part->settings.server_lifetime_us;
     if (life > 0)
@@ -235,6 +247,87 @@ COLD static void login_done(struct server *server)
     server_set_state(server, SERVER_IDLE);
     registry_events(part->pool->registry)->on_reset(server);
     pool_server_ready(server);
+}
+
+static enum target_session target_of(const struct server *server)
+{
+    return (enum target_session)server->part->database->target_session_attrs;
+}
+
+/* It is somebody else's, and no failure: its host is passed over for a while. */
+COLD static void pass_over(struct server *server)
+{
+    struct pool_part *part = server->part;
+    struct pool_waiter *waiter = server->dedicated_to;
+    const char *misfit = role_misfit(&server->role, target_of(server));
+    char reason[100];
+    snprintf(reason, sizeof(reason), "%s (target_session_attrs=%s)", misfit,
+             target_session_name(target_of(server)));
+    log_end(server, reason);
+    destroy(server);
+    pool_server_misfit(part, waiter, misfit);
+}
+
+/* It is no longer what is wanted: neither it nor another connection to the same host is handed out again. */
+COLD static void became_misfit(struct server *server)
+{
+    struct pool_part *part = server->part;
+    const char *misfit = role_misfit(&server->role, target_of(server));
+    hosts_forget_roles(part);
+    server->close_needed = true;
+    server->close_reason = misfit;
+    list_for_each(&part->servers[SERVER_LEASED], node)
+    {
+        struct server *other = list_entry(node, struct server, node);
+        other->is_role_in_doubt = other->is_role_in_doubt || other->host == server->host;
+    }
+    list_for_each(&part->servers[SERVER_IDLE], node)
+    {
+        struct server *other = list_entry(node, struct server, node);
+        if (other != server && other->host == server->host)
+            server_close(other, misfit);
+    }
+}
+
+void server_note_parameter(struct server *server, struct slice name, struct slice value)
+{
+    bool was_standby = server->role.is_standby;
+    enum target_session target = target_of(server);
+    if (!slice_equal_str(name, "in_hot_standby")) /* the other half a client may set */
+        return;
+    role_take_parameter(&server->role, name, value);
+    if (server->role.is_standby == was_standby || target == TARGET_SESSION_ANY || server->close_needed)
+        return;
+    if (!role_fits(&server->role, target))
+        became_misfit(server);
+    else
+        hosts_forget_roles(server->part);
+}
+
+void server_doubt_role(struct server *server)
+{
+    enum target_session target = target_of(server);
+    bool may_write = target == TARGET_SESSION_PRIMARY || target == TARGET_SESSION_READ_WRITE;
+    server->is_role_in_doubt = may_write && server->replication == NULL;
+}
+
+void server_ask_role(struct server *server)
+{
+    server->is_role_in_doubt = false;
+    server->is_asked_role = true;
+    server_run(server, role_query(), false);
+}
+
+/* The answer has come: is it still what is wanted? */
+COLD static void role_asked(struct server *server)
+{
+    enum target_session target = target_of(server);
+    server->is_asked_role = false;
+    if (target == TARGET_SESSION_ANY)
+        return;
+    if (!role_fits(&server->role, target) && target != TARGET_SESSION_PREFER_STANDBY)
+        became_misfit(server);
+    hosts_accept(server->part, server->host, &server->role);
 }
 
 static void feed_login(struct server *server, const struct frame *frame, struct slice whole)
@@ -245,6 +338,9 @@ static void feed_login(struct server *server, const struct frame *frame, struct 
         return;
     case LOGIN_READY:
         login_done(server);
+        return;
+    case LOGIN_MISFIT:
+        pass_over(server);
         return;
     case LOGIN_FAILED:
         break;
@@ -258,14 +354,26 @@ COLD static void feed_quiet(struct server *server, const struct frame *frame)
 {
     struct pool_part *part = server->part;
     struct error_view view;
+    struct parameter_view parameter;
     if (frame->type == MSG_ERROR && decode_error(frame->body, &view)) {
         char reason[200];
         snprintf(reason, sizeof(reason), "%.*s", (int)view.message.len, (const char *)view.message.data);
+        hosts_forget_roles(part);
         server_close(server, reason);
         pool_serve(part);
     } else if (frame->type == MSG_READY && server->state == SERVER_TESTING) {
+        if (server->is_asked_role)
+            role_asked(server);
         server_set_state(server, SERVER_IDLE);
         pool_server_ready(server);
+    } else if (frame->type == MSG_DATA_ROW && server->is_asked_role) {
+        role_take_row(&server->role, frame->body);
+    } else if (frame->type == MSG_PARAMETER_STATUS && decode_parameter_status(frame->body, &parameter)) {
+        server_note_parameter(server, parameter.name, parameter.value);
+        if (server->state == SERVER_IDLE && server->close_needed) {
+            server_close(server, server->close_reason);
+            pool_serve(part);
+        }
     } else if (server->state == SERVER_IDLE && frame->type != MSG_PARAMETER_STATUS &&
                frame->type != MSG_NOTICE && frame->type != MSG_NOTIFICATION) {
         server_close(server, "unexpected message from an idle server");
@@ -378,10 +486,12 @@ COLD static void on_closed(void *owner, int error)
         counter_bump(&part->counters.server_lost);
         registry_events(part->pool->registry)->on_lost(server->owner, server, "server conn crashed?");
         registry_events(part->pool->registry)->on_crashed(server);
+        hosts_forget_roles(part);
         server_close(server, "server conn crashed?");
         break;
     default:
         counter_bump(&part->counters.server_lost);
+        hosts_forget_roles(part);
         registry_events(part->pool->registry)->on_crashed(server);
         server_close(server, "server conn crashed?");
     }
@@ -479,6 +589,7 @@ void server_connect(struct pool_part *part, int host, struct pool_waiter *dedica
     }
     list_init(&server->cancels);
     server->host = host;
+    server->is_attempt = hosts_attempt(part, host);
     server->state = SERVER_CONNECTING;
     server->id = registry_next_id(part->pool->registry);
     server->connect_time_us = clock_now_us();
@@ -502,6 +613,9 @@ void server_run(struct server *server, const char *sql, bool is_reset)
 {
     server_set_state(server, SERVER_TESTING);
     server->owner = NULL;
+    if (server->unnamed != NULL) /* a simple query is the end of it */
+        statement_unref(server->unnamed);
+    server->unnamed = NULL;
     timer_start(loop_of(server), &server->timer, TEST_TIMEOUT_US, test_timeout);
     struct buf out = BUF_INIT;
     encode_query(&out, slice_str(sql));

@@ -241,6 +241,8 @@ COLD static enum relay_act on_error(struct lease *lease, const struct frame *fra
     if (slice_equal_str(view.sqlstate, "0A000") && view.message.len > 11 &&
         memcmp(view.message.data, "cached plan", 11) == 0)
         drop_stale_plan(lease, front);
+    if (slice_equal_str(view.sqlstate, "25006")) /* read_only_sql_transaction */
+        server_doubt_role(lease->server);
     if (slice_equal_str(view.sqlstate, "26000"))
         client_log(lease->client, LOG_LEVEL_WARNING, "prepared statement did not exist");
     if (lease->is_copy_in) {
@@ -380,6 +382,8 @@ COLD static enum relay_act on_parameter(struct lease *lease, const struct frame 
 {
     struct owed *front = owed_front(&lease->owed);
     struct parameter_view view;
+    if (decode_parameter_status(frame->body, &view))
+        server_note_parameter(lease->server, view.name, view.value);
     if (lease->purpose == LEASE_GREETING) {
         buf_append_slice(&lease->greeting, whole);
         return RELAY_DROP;

@@ -1,5 +1,7 @@
 """P06, P07: prepared statements of the protocol live in the session, whatever server it gets."""
 
+import time
+
 import pytest
 
 from harness import wire
@@ -202,3 +204,13 @@ def test_parses_are_counted_where_they_are_tracked(start, limit, counted):
     until("it has run", lambda: pooler.show("STATS")[0]["total_query_count"] == "1")
     row = pooler.show("STATS")[0]
     assert [row[f"total_{name}_count"] for name in ("client_parse", "server_parse", "bind")] == [counted] * 3
+
+
+def test_p06_the_check_query_does_not_cost_the_unnamed_statement(start):
+    """A query that Weir runs between two batches ends the server's unnamed statement: it is parsed again."""
+    pooler = start(default_pool_size=1, server_check_query="SELECT 1", server_check_delay=0.001)
+    client = pooler.wire()
+    assert not client.ask(wire.parse("SELECT 'still there'")).errors
+    time.sleep(0.05)
+    answer = client.ask(wire.bind(), wire.execute())
+    assert answer.texts == [("still there",)], answer.errors

@@ -39,7 +39,8 @@ struct config_database {
     int pool_mode; /* enum pool_mode or CONFIG_INHERIT */
     const char *connect_query;
     uint64_t query_wait_timeout_us;
-    int load_balance_hosts; /* enum load_balance */
+    int load_balance_hosts;   /* enum load_balance */
+    int target_session_attrs; /* enum target_session */
     int max_db_connections;
     int max_db_client_connections;
     uint64_t server_lifetime_us;
@@ -184,5 +185,6 @@ bool config_list_contains(const char *list, const char *name);
 const char *pool_mode_name(enum pool_mode mode);
 const char *cache_mode_name(enum cache_mode mode);
 const char *load_balance_name(int mode);
+const char *target_session_name(int target);
 
 #endif

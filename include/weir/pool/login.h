@@ -15,7 +15,8 @@
 struct server;
 struct server_login;
 
-enum login_result { LOGIN_MORE, LOGIN_READY, LOGIN_FAILED };
+/* MISFIT: its role is not the one that is wanted (server->role). */
+enum login_result { LOGIN_MORE, LOGIN_READY, LOGIN_FAILED, LOGIN_MISFIT };
 
 /* Sends the startup packet. NULL when memory is out. */
 struct server_login *login_begin(struct server *server);

@@ -145,6 +145,8 @@ void pool_serve(struct pool_part *part);
 void pool_server_ready(struct server *server);
 void pool_server_failed(struct pool_part *part, int host, struct pool_waiter *dedicated_to,
                         const char *reason, const char *sqlstate, struct slice response);
+/* From server: its role is not what target_session_attrs asks for, and it has been closed. `misfit`: why. */
+void pool_server_misfit(struct pool_part *part, struct pool_waiter *dedicated_to, const char *misfit);
 /* From server: the budgets taken for a connection that is not to be. */
 void pool_give_budgets(struct pool_part *part);
 /* From server: about to be freed; budgets are given back. */

@@ -35,6 +35,13 @@ enum server_state {
 
 enum { SERVER_KEY_MAX = 36 };
 
+/* What PostgreSQL has said of itself; see target_session_attrs. */
+struct server_role {
+    bool has_standby, has_read_only; /* known: */
+    bool is_standby;                 /* in hot standby mode, that is, in recovery */
+    bool is_read_only;               /* transactions are read-only by default */
+};
+
 struct server {
     struct list_node node; /* in part->servers[state] */
     struct pool_part *part;
@@ -57,8 +64,12 @@ struct server {
     bool is_closing;                  /* counted in the database's `closing` */
     struct pool_waiter *dedicated_to; /* for whom alone it is being opened */
     const char *replication;          /* of a dedicated one: "physical" or "logical"; else NULL */
-    char version[24];                 /* server_version */
-    uint32_t schema_epoch;            /* of the plans it holds; see session_shared */
+    struct server_role role;
+    bool is_attempt;       /* from which others learn whether its host works, or fits (hosts) */
+    bool is_role_in_doubt; /* to be asked again before it is handed out */
+    bool is_asked_role;    /* the answer is under way */
+    char version[24];      /* server_version */
+    uint32_t schema_epoch; /* of the plans it holds; see session_shared */
 
     /* Below: written by whoever leases it. */
     void *owner;
@@ -114,6 +125,14 @@ COLD void server_close(struct server *server, const char *reason);
 
 /* Runs `sql` alone, on a server that is idle or just released; then idle, or closed if it fails. */
 COLD void server_run(struct server *server, const char *sql, bool is_reset);
+
+/* From whoever leases it: a ParameterStatus that it has sent. A server that is no longer what
+ * target_session_attrs asks for is closed when it comes back. */
+void server_note_parameter(struct server *server, struct slice name, struct slice value);
+/* From whoever leases it: it has refused to write. Its role is asked again before the next client gets it. */
+COLD void server_doubt_role(struct server *server);
+/* Asks, on a server that is idle or just released. */
+COLD void server_ask_role(struct server *server);
 
 /* Hand-over of an idle server: leaves its thread; and, its part set and listed there, joins the new one. */
 COLD void server_orphan(struct server *server);

@@ -24,6 +24,7 @@ ROLES = {
 
 HBA = """\
 local all all trust
+local replication all trust
 host all app,other,control,postgres 127.0.0.1/32 trust
 host all md5 127.0.0.1/32 md5
 host all plain 127.0.0.1/32 password
@@ -58,11 +59,12 @@ def program(name):
 
 
 class Postgres:
-    def __init__(self, **settings):
+    def __init__(self, address="127.0.0.1", port=None, **settings):
+        self.address = address
         self.directory = make_directory("weir-pg-")
         self.data = self.directory / "data"
         self.log_path = self.directory / "log"
-        self.port = free_port()
+        self.port = port or free_port()
         self.process = None
         self._made = 0
         self._initdb(settings)
@@ -77,7 +79,11 @@ class Postgres:
         with open(self.data / "postgresql.conf", "a") as conf:
             for key, value in {**SETTINGS, **settings}.items():
                 conf.write(f"{key} = {value}\n")
-            conf.write(f"port = {self.port}\nlisten_addresses = '127.0.0.1'\n")
+        self._set_place()
+
+    def _set_place(self):
+        with open(self.data / "postgresql.conf", "a") as conf:
+            conf.write(f"port = {self.port}\nlisten_addresses = '{self.address}'\n")
             conf.write(f"unix_socket_directories = '{self.directory}'\n")
 
     def start(self):
@@ -171,6 +177,26 @@ class Postgres:
             return admin.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
                 " AND pid <> pg_backend_pid()", (dbname,)).fetchone()[0]
+
+
+class Standby(Postgres):
+    """A streaming standby of a running cluster, at another address of the loopback and the same port."""
+
+    def __init__(self, primary, address="127.0.0.2"):
+        self.primary = primary
+        super().__init__(address, primary.port)
+
+    def _initdb(self, settings):
+        run = subprocess.run(
+            [program("pg_basebackup"), "-D", self.data, "-h", self.primary.directory, "-p", str(self.primary.port),
+             "-U", "postgres", "-R", "-X", "stream", "-c", "fast", "--no-sync"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.directory, **as_account())
+        assert run.returncode == 0, run.stdout
+        self._set_place()
+
+    def promote(self):
+        with self.connect() as admin:
+            assert admin.execute("SELECT pg_promote(true, 60)").fetchone()[0]
 
 
 class Database:

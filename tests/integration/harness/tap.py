@@ -4,15 +4,18 @@ side says, cuts connections, swallows everything, or closes its door."""
 import socket
 import struct
 import threading
+import time
 
 from .system import free_port
 
 
 class Tap:
-    def __init__(self, port, address="127.0.0.1", own_port=None):
+    def __init__(self, port, address="127.0.0.1", at=None, to="127.0.0.1"):
+        """In front of the port of `to`; itself at `address`, on port `at` or any free one."""
         self.upstream = port
-        self.address = address
-        self.port = own_port or free_port()
+        self.address, self.to = address, to
+        self.port = at or free_port()
+        self.delay = 0  # seconds that whatever a server says is late
         self.connections = 0
         self.swallowed = 0  # taken and never answered
         self.sent = bytearray()  # all that went to the server, for looking at
@@ -22,6 +25,7 @@ class Tap:
         self._let_go = threading.Event()
         self._trap = None
         self._swap = None
+        self._renamed = []
         self._lock = threading.Lock()
         self._links = []
         self._flowing = threading.Event()
@@ -92,6 +96,11 @@ class Tap:
         assert len(right) == len(wrong)
         self._swap = (right, wrong)
 
+    def rename_in_answers(self, right, wrong):
+        """Whatever the server says comes with `wrong`, of the same length, where it said `right`."""
+        assert len(right) == len(wrong)
+        self._renamed.append((right, wrong))
+
     def refuse_new(self):
         """New connections are taken and never answered; those there are go on."""
         self.is_deaf = True
@@ -118,7 +127,7 @@ class Tap:
                     self.swallowed += 1
                 continue
             try:
-                far = socket.create_connection(("127.0.0.1", self.upstream), 10)
+                far = socket.create_connection((self.to, self.upstream), 10)
             except OSError:
                 near.close()
                 continue
@@ -156,7 +165,11 @@ class Tap:
                 if not piece:
                     target.shutdown(socket.SHUT_WR)
                     return
-                if trap_gate:
+                if not trap_gate:
+                    time.sleep(self.delay)
+                    for right, wrong in self._renamed:
+                        piece = piece.replace(right, wrong)
+                else:
                     piece = self._misspelt(piece)
                     self._look(piece, trap_gate)
                     if self._late and self._late in piece:
