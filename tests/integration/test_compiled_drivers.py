@@ -65,3 +65,10 @@ def test_pgjdbc(pooler):
                    ["javac", "-cp", "lib/*", "-d", "classes", "Driver.java"])
     drive(pooler, ["java", "-cp", f"{folder}/lib/*:{folder}/classes", "Driver"],
           f"jdbc:postgresql://localhost:{pooler.port}/test?user=app&password=app-secret&sslmode=require")
+
+
+@pytest.mark.full
+def test_tokio_postgres(pooler):
+    folder = built("rust", "cargo", ["cargo", "build", "--quiet"])
+    drive(pooler, [folder / "target" / "debug" / "driver"],
+          f"postgresql://app:app-secret@localhost:{pooler.port}/test?sslmode=require")
