@@ -135,6 +135,11 @@ static bool watch_signals(struct app *app)
 /* ---- putting together
  * ----------------------------------------------------------------------------------------------------- */
 
+static bool draw(uint8_t *out, size_t len)
+{
+    return getrandom(out, len, 0) == (ssize_t)len;
+}
+
 static bool make_workers(struct app *app, struct error *error)
 {
     int count = config_settings(app->config)->workers;
@@ -163,8 +168,8 @@ static bool make_workers(struct app *app, struct error *error)
             return false;
         app->shared.worker_count = i + 1;
     }
-    return getrandom(app->shared.mock_key, sizeof(app->shared.mock_key), 0) ==
-           (ssize_t)sizeof(app->shared.mock_key);
+    return draw(app->shared.mock_key, sizeof(app->shared.mock_key)) &&
+           draw(app->shared.cancel_secret, sizeof(app->shared.cancel_secret));
 }
 
 static bool make_tls(struct app *app, struct error *error)

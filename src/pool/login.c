@@ -40,6 +40,10 @@ static struct credential *credential_for(struct server *server)
     return pool_credential(server->part->pool);
 }
 
+/*
+ * Protocol 3.0: all that 3.2 adds is a longer cancel key, and a server (or a pooler in front of it) that
+ * knows nothing of 3.2 may refuse instead of saying so. Keys of any length are taken all the same.
+ */
 static void send_startup(struct server *server)
 {
     const struct pool_part *part = server->part;
@@ -337,7 +341,7 @@ enum login_result login_feed(struct server *server, const struct frame *frame, s
         if (frame->body.len < 8 || frame->body.len > SERVER_KEY_MAX)
             break;
         memcpy(server->key, frame->body.data, frame->body.len);
-        server->key_len = (uint8_t)frame->body.len;
+        server->key_len = (uint16_t)frame->body.len;
         return LOGIN_MORE;
     case MSG_ERROR:
         return refused(server, frame->body, error);

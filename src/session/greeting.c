@@ -14,7 +14,7 @@
 #include "weir/wire/encode.h"
 #include "weir/wire/frame.h"
 
-void login_make_key(struct client *client)
+static void make_key(struct client *client)
 {
     struct session_worker *session = client->session;
     struct client *other;
@@ -25,6 +25,19 @@ void login_make_key(struct client *client)
         HASH_FIND(hh, session->by_key, client->key, CLIENT_KEY_BYTES, other);
     } while (other != NULL);
     HASH_ADD(hh, session->by_key, key, CLIENT_KEY_BYTES, client);
+}
+
+void login_give_key(struct client *client, struct buf *out)
+{
+    const uint8_t *secret = client->session->shared->cancel_secret;
+    uint8_t whole[CANCEL_KEY_LONG];
+    make_key(client);
+    client->has_long_key = client->has_long_key && cancel_key_lengthen(secret, client->key, whole);
+    if (client->has_long_key)
+        encode_backend_key(out, slice_make(whole, sizeof(whole)));
+    else
+        encode_backend_key(out, slice_make(client->key, CLIENT_KEY_BYTES));
+    scram_wipe(whole, sizeof(whole));
 }
 
 /* Is `name` among the messages of `list` (ParameterStatus messages)? */
@@ -66,11 +79,10 @@ static void become_ready(struct client *client, struct slice changed)
 {
     struct welcome *welcome = pool_welcome(client->part->pool);
     struct buf out = BUF_INIT;
-    login_make_key(client);
     encode_authentication(&out, AUTH_CODE_OK, SLICE_EMPTY);
     if (welcome != NULL)
         append_parameters(client, &out, slice_make(welcome->bytes, welcome->len), changed);
-    encode_backend_key(&out, slice_make(client->key, CLIENT_KEY_BYTES));
+    login_give_key(client, &out);
     const char *message = config_settings(client->session->config)->login_notify_message;
     if (message[0] != '\0')
         encode_notice(&out, "NOTICE", "00000", message);
@@ -195,8 +207,7 @@ void login_console_ready(struct client *client)
     encode_authentication(&out, AUTH_CODE_OK, SLICE_EMPTY);
     for (size_t i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++)
         encode_parameter_status(&out, slice_str(parameters[i][0]), slice_str(parameters[i][1]));
-    login_make_key(client);
-    encode_backend_key(&out, slice_make(client->key, CLIENT_KEY_BYTES));
+    login_give_key(client, &out);
     encode_ready(&out, 'I');
     login_reply(client, &out);
     client_login_free(client->login);

@@ -267,19 +267,30 @@ static bool add_host(struct client *client)
     return true;
 }
 
-/* A client that asks for more than 3.0, or for options of the protocol, is told what there is. */
-static void negotiate(struct client *client, const struct startup *startup)
+/* A client that asks for more than 3.2, or for options of the protocol, is told what there is. All that 3.2
+ * brings is a longer cancel key; 3.1 was never spoken. */
+static bool negotiate(struct client *client, const struct startup *startup)
 {
-    struct slice options[16], cursor = startup->parameters, name, value;
+    enum { NEWEST_MINOR = 2 };
+    struct slice cursor = startup->parameters, name, value;
     uint32_t count = 0;
-    while (count < 16 && startup_next_parameter(&cursor, &name, &value))
+    uint16_t minor = startup->minor < NEWEST_MINOR ? startup->minor : NEWEST_MINOR;
+    client->has_long_key = minor == NEWEST_MINOR;
+    struct slice *options = malloc(startup->parameters.len * sizeof(*options)); /* more than there can be */
+    if (options == NULL) {
+        client_fail(client, "53200", "out of memory");
+        return false;
+    }
+    while (startup_next_parameter(&cursor, &name, &value))
         if (name.len >= 5 && memcmp(name.data, "_pq_.", 5) == 0)
             options[count++] = name;
-    if (startup->minor == 0 && count == 0)
-        return;
-    struct buf out = BUF_INIT;
-    encode_negotiate_version(&out, 0, options, count);
-    login_reply(client, &out);
+    if (minor < startup->minor || count > 0) {
+        struct buf out = BUF_INIT;
+        encode_negotiate_version(&out, minor, options, count);
+        login_reply(client, &out);
+    }
+    free(options);
+    return true;
 }
 
 bool login_is_console_name(const struct config *config, const char *name)
@@ -349,22 +360,30 @@ static void begin_session(struct client *client, const struct startup *startup)
     }
     if (!check_database(client))
         return;
-    negotiate(client, startup);
-    login_authenticate(client);
+    if (negotiate(client, startup))
+        login_authenticate(client);
+}
+
+/* Of a key of ours, as it was given: however often it has been passed on. */
+COLD static void cancel_own(struct client *client, struct slice key)
+{
+    const uint8_t *secret = client->session->shared->cancel_secret;
+    uint8_t own[CLIENT_KEY_BYTES];
+    memcpy(own, key.data, CLIENT_KEY_BYTES);
+    own[1] &= 0xFC;
+    if (key.len == CLIENT_KEY_BYTES)
+        session_spread_cancel(client->session, own, false);
+    else if (cancel_key_is_long_of(secret, own, key))
+        session_spread_cancel(client->session, own, true);
 }
 
 COLD static void pass_cancel_on(struct client *client, struct slice key)
 {
-    if (key.len == CLIENT_KEY_BYTES) {
-        const struct config_peer *peer = peer_of(client->session->config, key.data);
-        if (peer != NULL && peer_forward(client, peer, key.data))
-            return;
-        uint8_t own[CLIENT_KEY_BYTES];
-        memcpy(own, key.data, CLIENT_KEY_BYTES);
-        own[1] &= 0xFC; /* however often it has been passed on */
-        if (peer == NULL)
-            session_spread_cancel(client->session, own);
-    }
+    const struct config_peer *peer = peer_of(client->session->config, key.data);
+    if (peer != NULL && peer_forward(client, peer, key))
+        return;
+    if (peer == NULL)
+        cancel_own(client, key);
     client_close(client, "cancel request");
 }
 

@@ -61,8 +61,8 @@ COLD size_t login_auth_data(struct client *client, struct slice data);
 /* The client is who it says. */
 COLD void login_authenticated(struct client *client);
 
-/* A cancel key that no other client has. */
-COLD void login_make_key(struct client *client);
+/* A cancel key that no other client has, and the message that tells it. */
+COLD void login_give_key(struct client *client, struct buf *out);
 /* replication.c: asks for a server of the client's own. */
 COLD void replication_ask(struct client *client);
 /* The console's greeting: no server is asked. */

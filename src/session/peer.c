@@ -15,6 +15,7 @@
 #include "login.h"
 #include "weir/pool/registry.h"
 #include "weir/wire/encode.h"
+#include "weir/wire/startup.h"
 
 enum {
     HOPS = 3, /* and the mask of the bits that count them */
@@ -42,7 +43,8 @@ struct peer_forward {
     int id, limit;
     uint64_t serial; /* for the resolver's answer, which may come too late */
     bool is_active, is_login;
-    uint8_t key[CLIENT_KEY_BYTES];
+    uint8_t key[STARTUP_CANCEL_KEY_MAX];
+    size_t key_len;
     int port;
     char host[256];
 };
@@ -203,7 +205,7 @@ static void on_connected(void *owner)
 {
     struct peer_forward *forward = owner;
     struct buf out = BUF_INIT;
-    encode_cancel_request(&out, slice_make(forward->key, CLIENT_KEY_BYTES));
+    encode_cancel_request(&out, slice_make(forward->key, forward->key_len));
     conn_write_buf(forward->conn, &out);
     buf_free(&out);
     count(forward, 0, 0, -1);
@@ -290,10 +292,10 @@ static void begin(struct peer_forward *forward)
     find_address(forward);
 }
 
-bool peer_forward(struct client *client, const struct config_peer *peer, const uint8_t key[8])
+bool peer_forward(struct client *client, const struct config_peer *peer, struct slice key)
 {
     struct session_worker *session = client->session;
-    unsigned head = head_of(key), hops = head & HOPS;
+    unsigned head = head_of(key.data), hops = head & HOPS;
     if (hops == HOPS)
         return false;
     struct peer_forward *forward = calloc(1, sizeof(*forward));
@@ -307,7 +309,8 @@ bool peer_forward(struct client *client, const struct config_peer *peer, const u
     forward->limit = forward->limit > 0 ? forward->limit : 1;
     forward->serial = registry_next_id(session->shared->registry);
     snprintf(forward->host, sizeof(forward->host), "%s", peer->host);
-    memcpy(forward->key, key, CLIENT_KEY_BYTES);
+    memcpy(forward->key, key.data, key.len);
+    forward->key_len = key.len;
     set_head(forward->key, (head & ~(unsigned)HOPS) | (hops + 1));
     client->login->forward = forward;
     list_push_back(&session->forwards, &forward->node);

@@ -39,10 +39,9 @@ void replication_begin(struct client *client, struct server *server)
         client_fail(client, "53200", "out of memory");
         return;
     }
-    login_make_key(client);
     encode_authentication(&out, AUTH_CODE_OK, SLICE_EMPTY);
     buf_append_slice(&out, buf_slice(&client->login->dedicated.welcome));
-    encode_backend_key(&out, slice_make(client->key, CLIENT_KEY_BYTES));
+    login_give_key(client, &out);
     encode_ready(&out, 'I');
     login_reply(client, &out);
     client_login_free(client->login);

@@ -280,6 +280,7 @@ struct cancel_mail {
     struct mail mail;
     struct session_worker *session;
     uint8_t key[CLIENT_KEY_BYTES];
+    bool is_long;
 };
 
 COLD static void cancel_waiting(struct client *client)
@@ -294,11 +295,11 @@ COLD static void cancel_waiting(struct client *client)
     conn_kick(client->conn);
 }
 
-void session_cancel_key(struct session_worker *session, const uint8_t key[8])
+void session_cancel_key(struct session_worker *session, const uint8_t key[8], bool is_long)
 {
     struct client *client;
     HASH_FIND(hh, session->by_key, key, CLIENT_KEY_BYTES, client);
-    if (client == NULL)
+    if (client == NULL || client->has_long_key != is_long)
         return;
     session_enter(session);
     if (client->state == CLIENT_WAITING || cached_is_waiting(client))
@@ -313,18 +314,18 @@ void session_cancel_key(struct session_worker *session, const uint8_t key[8])
 static void cancel_arrived(struct mail *mail)
 {
     struct cancel_mail *cancel = (struct cancel_mail *)(void *)mail;
-    session_cancel_key(cancel->session, cancel->key);
+    session_cancel_key(cancel->session, cancel->key, cancel->is_long);
     free(cancel);
 }
 
-void session_spread_cancel(struct session_worker *from, const uint8_t key[8])
+void session_spread_cancel(struct session_worker *from, const uint8_t key[8], bool is_long)
 {
     for (int i = 0; i < from->shared->worker_count; i++) {
         struct session_worker *to = from->shared->workers[i];
         struct cancel_mail *cancel = malloc(sizeof(*cancel));
         if (cancel == NULL)
             return;
-        *cancel = (struct cancel_mail){.mail = {.run = cancel_arrived}, .session = to};
+        *cancel = (struct cancel_mail){.mail = {.run = cancel_arrived}, .session = to, .is_long = is_long};
         memcpy(cancel->key, key, CLIENT_KEY_BYTES);
         worker_post(to->worker, &cancel->mail);
     }

@@ -42,18 +42,6 @@ def test_ssl_and_gss_requests_are_answered_no_and_the_login_goes_on(start):
         assert client.value("SELECT 1") == "1"
 
 
-@pytest.mark.needs("exact_errors")
-def test_protocol_3_2_is_negotiated_down(start):
-    client = start().bare_wire()
-    client.send(wire.startup(wire.PROTOCOL_3_2, user="app", database="test", **{"_pq_.unknown": "x"}))
-    seen = client.next()
-    assert seen.kind == "v", "NegotiateProtocolVersion comes first"
-    assert seen.body[:4] in (b"\0\x03\0\0", b"\0\0\0\0", b"\0\x03\0\x02", b"\0\0\0\x02")
-    assert b"_pq_.unknown" in seen.body
-    client.finish_login("app")
-    assert client.value("SELECT 1") == "1"
-
-
 def test_any_lets_everybody_in_as_the_forced_user(start):
     pooler = start(auth_type="any", database={"user": "app"})
     with pooler.connect(user="whoever") as connection:

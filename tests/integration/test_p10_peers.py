@@ -72,14 +72,15 @@ def cancels_through(database, pooler, victim):
     return victim.ready().errors[0]["C"] == "57014"
 
 
+@pytest.mark.parametrize("version", [wire.PROTOCOL_3_0, wire.PROTOCOL_3_2], ids=["3.0", "3.2"])
 @pytest.mark.parametrize("own_too", [False, True])
-def test_p10_a_cancel_request_finds_the_process_of_its_query(group, database, own_too):
+def test_p10_a_cancel_request_finds_the_process_of_its_query(group, database, own_too, version):
     for number in (1, 2, 3):
         group.add(number, workers=2 if number == 2 else 1)
     members = group.start(own_too)
     for home in (1, 2, 3):
         with to(members[home]) as victim:
-            victim.login("app", "test")
+            victim.login("app", "test", version=version)
             for other in (1, 2, 3):
                 assert cancels_through(database, members[other], victim)
             assert victim.value("SELECT 1") == "1"

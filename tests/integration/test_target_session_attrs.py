@@ -237,6 +237,23 @@ def test_a_primary_that_has_become_read_only_is_left(new_pooler):
         one.remove()
 
 
+def test_a_lost_connection_has_all_hosts_asked_again(serve, own_pair):
+    """A standby that was passed over has been promoted meanwhile."""
+    pooler = serve(own_pair, "primary", (STANDBY, PRIMARY), server_login_retry=600)
+    where = "SELECT inet_server_addr() FROM pg_sleep(0.1)"
+
+    def addresses():
+        clients = [pooler.wire() for _ in range(6)]
+        for client in clients:
+            client.send(query(where))
+        return {client.ready().texts[0][0] for client in clients}
+
+    assert addresses() == {PRIMARY}
+    own_pair.standby.promote()
+    own_pair.database.terminate_backends()
+    until("both are used", lambda: addresses() == {PRIMARY, STANDBY})
+
+
 def test_who_wants_to_read_only_keeps_its_server(serve, pair):
     pooler = serve(pair, "primary", (PRIMARY,), default_pool_size=1)
     client = pooler.wire()

@@ -33,7 +33,7 @@ enum server_state {
     SERVER_STATES,
 };
 
-enum { SERVER_KEY_MAX = 36 };
+enum { SERVER_KEY_MAX = 4 + 256 };
 
 /* What PostgreSQL has said of itself; see target_session_attrs. */
 struct server_role {
@@ -56,7 +56,7 @@ struct server {
     struct server_login *login;  /* while logging in; NULL before TLS has been agreed on */
     struct tls_context *tls;     /* counted, while it has been asked for; afterwards its conn's */
     uint8_t key[SERVER_KEY_MAX]; /* as BackendKeyData gave it: process id, secret */
-    uint8_t key_len;
+    uint16_t key_len;
     struct list cancels; /* cancel requests on their way (pool/cancel); not released while there are any */
     bool close_needed;   /* not to be handed out again */
     const char *close_reason;

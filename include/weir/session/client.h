@@ -33,7 +33,7 @@ enum client_state {
     CLIENT_STATES,
 };
 
-enum { CLIENT_KEY_BYTES = 8 };
+enum { CLIENT_KEY_BYTES = CANCEL_KEY_SHORT };
 
 struct client_login;
 
@@ -72,6 +72,7 @@ struct client {
     uint8_t cache_mode;  /* enum cache_mode */
     uint8_t peer_family; /* AF_INET, AF_INET6, AF_UNIX */
     bool is_admin : 1;
+    bool has_long_key : 1;    /* protocol 3.2: its key is longer than what is kept of it */
     bool is_skipping : 1;     /* console and Weir's own errors: everything up to Sync is ignored */
     bool is_ending : 1;       /* being closed; further events are not for it */
     bool is_counted : 1;      /* in shared->clients */

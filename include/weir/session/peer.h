@@ -35,8 +35,9 @@ void peer_sign(const struct config *config, uint8_t key[8]);
 /* The process that is to get this request: NULL when that is this one, or nobody. */
 COLD const struct config_peer *peer_of(const struct config *config, const uint8_t key[8]);
 
-/* Passes it on; the client is closed when the other process has taken it. False when that cannot be. */
-COLD bool peer_forward(struct client *client, const struct config_peer *peer, const uint8_t key[8]);
+/* Passes it on as it is, of any length that startup_parse takes; the client is closed when the other process
+ * has taken it. False when that cannot be. */
+COLD bool peer_forward(struct client *client, const struct config_peer *peer, struct slice key);
 /* The client is gone; its request goes on. NULL is allowed. */
 COLD void peer_forget_client(struct peer_forward *forward);
 

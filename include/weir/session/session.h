@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 
+#include "weir/auth/cancel_key.h"
 #include "weir/auth/hba.h"
 #include "weir/auth/scram.h"
 #include "weir/auth/userlist.h"
@@ -51,13 +52,12 @@ struct session_shared {
     } user_seen;
     struct session_worker **workers;
     int worker_count;
-    uint8_t mock_key[SCRAM_KEY_LEN]; /* random: unknown users cannot be told from known ones */
-    struct peer_table *peers;        /* where cancel requests are passed on to */
-    struct budget clients;           /* logged in or logging in, the console's not counted */
-    _Atomic bool is_draining;        /* SHUTDOWN WAIT_FOR_SERVERS: new clients are refused, and no client gets
-                                        another server */
-    _Atomic bool
-        is_closing; /* a shutdown waits: who comes now, by the Unix socket, finds the console alone */
+    uint8_t mock_key[SCRAM_KEY_LEN];          /* random: unknown users cannot be told from known ones */
+    uint8_t cancel_secret[CANCEL_KEY_SECRET]; /* random: see cancel_key */
+    struct peer_table *peers;                 /* where cancel requests are passed on to */
+    struct budget clients;                    /* logged in or logging in, the console's not counted */
+    _Atomic bool is_draining; /* SHUTDOWN WAIT_FOR_SERVERS: no new client, and no client another server */
+    _Atomic bool is_closing;  /* a shutdown waits: who comes now, by the Unix socket, finds the console */
     _Atomic uint32_t schema_epoch; /* grows with every DDL that passes; servers forget their plans */
 };
 
@@ -168,9 +168,10 @@ void session_reconnect(struct session_worker *session, const struct registry_dat
 /* Console output for the client of this key, complete messages; ReadyForQuery is added. */
 void session_console_reply(struct session_worker *session, const uint8_t key[8], struct slice messages);
 
-/* A cancel request that came to any worker: cancels the client of this key, if it is this worker's. */
-void session_cancel_key(struct session_worker *session, const uint8_t key[8]);
+/* A cancel request that came to any worker: cancels the client of this key, if it is this worker's.
+ * `is_long`: it came with the rest of a long key, which has been found right. */
+void session_cancel_key(struct session_worker *session, const uint8_t key[8], bool is_long);
 /* Tells every worker of it. Any thread. */
-void session_spread_cancel(struct session_worker *from, const uint8_t key[8]);
+void session_spread_cancel(struct session_worker *from, const uint8_t key[8], bool is_long);
 
 #endif

@@ -15,7 +15,7 @@ enum {
     /* PostgreSQL's MAX_STARTUP_PACKET_LENGTH, and the length itself, which PostgreSQL does not count there.
      */
     STARTUP_MAX_BYTES = 10000 + 4,
-    STARTUP_CANCEL_KEY_MAX = 256,
+    STARTUP_CANCEL_KEY_MAX = 4 + 256,
 };
 
 enum startup_kind {
@@ -32,7 +32,7 @@ struct startup {
     size_t total;            /* bytes of the packet */
     uint16_t major, minor;   /* STARTUP_MESSAGE: the protocol version asked for */
     struct slice parameters; /* STARTUP_MESSAGE: name\0value\0...\0, checked */
-    struct slice cancel_key; /* STARTUP_CANCEL: process id (4 bytes) and secret (4 to 252 bytes), as sent */
+    struct slice cancel_key; /* STARTUP_CANCEL: process id (4 bytes) and secret (4 to 256 bytes), as sent */
 };
 
 enum startup_kind startup_parse(struct slice in, struct startup *out, struct error *error);
