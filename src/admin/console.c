@@ -259,7 +259,7 @@ static bool check_database(struct ask *ask, const char *name)
     if (is_known)
         return true;
     snprintf(message, sizeof(message), "no such database: %s", name);
-    ask_refuse(ask, "3D000", message, NULL);
+    ask_refuse(ask, "08P01", message, NULL);
     return false;
 }
 

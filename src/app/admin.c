@@ -96,7 +96,10 @@ static const char *client_host(const struct client *client, char text[INET6_ADDR
 
 static const char *socket_state(const struct client *client)
 {
-    return client->state == CLIENT_WAITING ? "waiting" : client->state < CLIENT_IDLE ? "login" : "active";
+    return client->state == CLIENT_WAITING ? "waiting"
+           : client->state == CLIENT_IDLE  ? "idle"
+           : client->state < CLIENT_IDLE   ? "login"
+                                           : "active";
 }
 
 static const char *tls_text(struct admin_snapshot *snapshot, const struct conn *conn)

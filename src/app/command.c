@@ -130,6 +130,7 @@ void app_shutdown(struct app *app, enum app_stop how)
     app->stop = how;
     app_tell_stopping();
     atomic_store(&app->shared.is_draining, how == APP_WAIT_SERVERS);
+    atomic_store(&app->shared.is_closing, true);
     app_stop_listening(app, how == APP_WAIT_SERVERS ? drain : drained);
 }
 
@@ -152,7 +153,8 @@ static void visit(struct session_worker *session, void *arg)
         session_reconnect(session, task->database);
         break;
     case ADMIN_KILL:
-        atomic_fetch_add(&task->count, session_kill(session, task->database, "admin forced disconnect"));
+        atomic_fetch_add(&task->count,
+                         session_kill_served(session, task->database, "admin forced disconnect"));
         session_pause(session, task->database);
         break;
     case ADMIN_KILL_CLIENT:
@@ -210,7 +212,7 @@ static bool find_database(struct app *app, const struct admin_command *command,
     if (command->database == NULL)
         return true;
     if (config_database_find(app->config, command->database) == NULL)
-        return error_set_state(error, "3D000", "no such database: %s", command->database);
+        return error_set_state(error, "08P01", "no such database: %s", command->database);
     *database = registry_database(app->shared.registry, command->database);
     return *database != NULL || error_set_state(error, "53200", "out of memory");
 }

@@ -169,13 +169,19 @@ void app_pause_listeners(struct app *app)
         visit_pause(NULL, app);
 }
 
+/* The Unix socket stays to the end, so that the console can be reached. */
 static void visit_close(struct session_worker *session, void *arg)
 {
     (void)session;
     struct app *app = arg;
-    for (size_t i = 0; i < app->listener_count; i++)
-        listener_close(app->listeners[i]);
-    app->listener_count = 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < app->listener_count; i++) {
+        if (address_is_unix(listener_address(app->listeners[i])))
+            app->listeners[kept++] = app->listeners[i];
+        else
+            listener_close(app->listeners[i]);
+    }
+    app->listener_count = kept;
 }
 
 void app_stop_listening(struct app *app, round_done done)

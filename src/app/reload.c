@@ -170,7 +170,7 @@ static bool reload(struct app *app, admin_done_fn *done, void *done_arg)
     struct session_access access;
     struct config *config = app_load_config(app->options.path, app->config, &error);
     if (config == NULL) {
-        log_error("RELOAD: the configuration stays as it was: %s", error.message);
+        log_error("RELOAD: the configuration stays as it was"); /* each problem has just been reported */
         return false;
     }
     if (!app_load_access(app, config, &access, &error)) {

@@ -216,21 +216,6 @@ static void add_entry(struct config *config, const struct ini_entry *entry, stru
             entry->section);
 }
 
-/* A reload, other than a start and SET, takes the rest of the file even so. */
-static void keep_auth_dbname(struct config *config, const struct config *previous,
-                             const struct config_problems *problems)
-{
-    if (strcmp(config->settings.auth_dbname, "pgbouncer") != 0 || problems->report == NULL)
-        return;
-    struct error note = ERROR_INIT;
-    error_set_state(
-        &note, "01000",
-        "%s: cannot use the reserved \"pgbouncer\" database as an auth_dbname; it keeps its value",
-        config->path);
-    if (option_copy(option_find(OPTION_GLOBAL, "auth_dbname"), &previous->settings, &config->settings))
-        problems->report(problems->report_arg, &note);
-}
-
 /* Keys that only a restart changes keep the value of the running snapshot; that is said, and is no error. */
 static void keep_unreloadable(struct config *config, const struct config *previous,
                               const struct config_problems *problems)
@@ -331,10 +316,8 @@ bool config_build(struct config *config, const struct config *previous, struct c
         struct ini_entry entry = {"SET", 0, "weir", o->key, o->value};
         add_entry(config, &entry, problems);
     }
-    if (problems->count == 0 && previous != NULL) {
+    if (problems->count == 0 && previous != NULL)
         keep_unreloadable(config, previous, problems);
-        keep_auth_dbname(config, previous, problems);
-    }
     if (problems->count == 0)
         finish(config, problems);
     if (problems->count == 0)

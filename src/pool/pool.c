@@ -104,7 +104,9 @@ COLD static void resolve_settings(struct pool_part *part)
         .server_login_retry_us = s->server_login_retry_us,
         .server_check_delay_us = s->server_check_delay_us,
         .reset_query = s->server_reset_query,
-        .check_query = strcmp(s->server_check_query, "<empty>") == 0 ? ";" : s->server_check_query,
+        .check_query = strcmp(s->server_check_query, "<empty>") == 0 ? ""
+                       : s->server_check_query[0] != '\0'            ? s->server_check_query
+                                                                     : NULL,
         .reset_always = s->server_reset_query_always != 0,
         .is_round_robin = s->server_round_robin != 0,
         .fast_close = s->server_fast_close != 0,
@@ -313,7 +315,7 @@ static int size_now(struct pool_part *part, uint64_t now)
     const struct pool_settings *s = &part->settings;
     int size = s->size > 0 ? s->size : 1;
     struct list_node *first = list_first(&part->waiters);
-    if (s->reserve_size <= 0 || first == NULL)
+    if (s->reserve_size <= 0 || s->reserve_timeout_us == 0 || first == NULL)
         return size;
     uint64_t waited = now - list_entry(first, struct pool_waiter, node)->since_us;
     if (waited >= s->reserve_timeout_us)
@@ -518,7 +520,7 @@ static struct server *take_idle(struct pool_part *part, const void *preferred_pr
             continue;
         }
         uint64_t delay = part->settings.server_check_delay_us;
-        if (part->settings.check_query[0] != '\0' && rested > delay) {
+        if (part->settings.check_query != NULL && rested > delay) {
             best->idle_since_us = now;
             server_run(best, part->settings.check_query, false);
             continue;

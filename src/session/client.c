@@ -45,7 +45,7 @@ void client_notice(struct client *client, const char *message)
 COLD static void wait_notice_due(struct timer *timer)
 {
     client_notice(list_entry(timer, struct client, timer),
-                  "all server connections are in use; the query is waiting for one");
+                  "No server connection available in postgres backend, client being queued");
 }
 
 static void expect_wait_notice(struct client *client)
@@ -396,6 +396,7 @@ struct client *client_new(struct session_worker *session, int fd, const struct a
     client->id = registry_next_id(session->shared->registry);
     client->connect_time_us = client->request_time_us = clock_now_us();
     client->is_readable = true;
+    client->is_late = address_is_unix(peer) && atomic_load(&session->shared->is_closing);
     keep_addresses(client, peer, local);
     struct profile *empty = profile_empty(session->shared->profiles);
     transaction_init(&client->tx, empty);

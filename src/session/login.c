@@ -353,7 +353,8 @@ static void begin_session(struct client *client, const struct startup *startup)
         client_fail(client, "53200", "out of memory");
         return;
     }
-    if (atomic_load(&client->session->shared->is_draining)) {
+    if ((client->is_late || atomic_load(&client->session->shared->is_draining)) &&
+        !login_is_console_name(client->session->config, login->database)) {
         client_fail(client, "57P01", "pooler is shutting down");
         return;
     }

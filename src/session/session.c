@@ -417,6 +417,17 @@ size_t session_kill(struct session_worker *session, const struct registry_databa
     return end_clients(session, database != NULL ? is_of_database : is_anyone, database, "57P01", reason);
 }
 
+static bool is_served(const struct client *client, const void *database)
+{
+    return client->state != CLIENT_CONSOLE && (database == NULL || is_of_database(client, database));
+}
+
+size_t session_kill_served(struct session_worker *session, const struct registry_database *database,
+                           const char *reason)
+{
+    return end_clients(session, is_served, database, "57P01", reason);
+}
+
 COLD static void drain_due(struct timer *timer)
 {
     end_clients(list_entry(timer, struct session_worker, drain_timer), is_waiting, NULL, "57P01",

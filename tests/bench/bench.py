@@ -3,6 +3,7 @@ calls for each query, and the cost of a cache hit. Ratios of a pair are of runs 
 machines drift; what is printed are medians."""
 
 import argparse
+import shutil
 import statistics
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
 from contenders import ALL_MODES, Direct, Pgpool, Pooled, Relay  # noqa: E402
-from harness.postgres import Postgres  # noqa: E402
+from harness.certificates import Certificates  # noqa: E402
+from harness.postgres import ROLES, Postgres  # noqa: E402
 from harness.redis import Redis  # noqa: E402
 from harness.system import raise_file_limit  # noqa: E402
-from load import BAR, AskRun, CpuRun, failure_free, syscalls_per_query  # noqa: E402
+from load import BAR, AskRun, CpuRun, LoginRun, failure_free, syscalls_per_query  # noqa: E402
 
 FEW, MANY = 1000, 20000  # keys that are looked up
 LOAD_CLIENTS = 64
@@ -135,12 +137,40 @@ def hit_rows(contenders, postgres, options):
                    middle([r.per_second for r in found], 0), spread(ratios), f"{statistics.median(r.load_share for r in found):.0%}"]
 
 
+def login_costs(postgres, options):
+    """Everybody logs in at once: with a SCRAM exchange, and the same inside TLS."""
+    print(f"### Logins: {options.logins} clients at once, {options.pairs} pairs\n")
+    certificates, rows = Certificates(), []
+    for label, way, tls in (("SCRAM", "sslmode=disable", {}), ("SCRAM in TLS", "sslmode=require", certificates.client_side())):
+        storm = {"auth_type": "scram-sha-256", "max_client_conn": options.logins + 100, "listen_backlog": 4096, **tls}
+        contenders = [Pooled.pgbouncer(postgres, **storm), Pooled.weir(postgres, **storm)]
+        try:
+            runs = {contender.name: [] for contender in contenders}
+            for pair in range(options.pairs):
+                for contender in contenders if pair % 2 == 0 else contenders[::-1]:
+                    run = LoginRun(contender, options.logins, f"user=scram password={ROLES['scram'][0]} {way}")
+                    runs[contender.name].append(run)
+                    print(BAR, label, contender.name, run, file=sys.stderr)
+        finally:
+            for contender in contenders:
+                contender.stop()
+        weir, other = runs["weir"], runs["pgbouncer"]
+        rows.append([label, *(middle([r.cpu_us for r in of], 0) for of in (weir, other)),
+                     spread([a.cpu_us / b.cpu_us for a, b in zip(weir, other)]),
+                     *(middle([r.per_second for r in of], 0) for of in (weir, other)),
+                     f"{statistics.median(r.load_share for r in weir):.0%}"])
+    shutil.rmtree(certificates.directory)
+    table(["login", "weir, µs of CPU for each", "pgbouncer", "weir ÷ pgbouncer", "weir, logins a second", "pgbouncer",
+           "load, of a core"], rows)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--clients", type=lambda text: [int(n) for n in text.split(",")], default=[8, 64])
-    parser.add_argument("--only", choices=["relay", "syscalls", "cache"])
+    parser.add_argument("--only", choices=["relay", "syscalls", "cache", "logins"])
+    parser.add_argument("--logins", type=int, default=5000)
     options = parser.parse_args()
     raise_file_limit()
     postgres = Postgres(shared_preload_libraries="''", compute_query_id="off").start().make_roles()
@@ -154,6 +184,8 @@ def main():
             syscall_counts(contenders)
         if options.only in (None, "cache"):
             hit_costs(postgres, options)
+        if options.only in (None, "logins"):
+            login_costs(postgres, options)
     finally:
         for contender in contenders:
             contender.stop()

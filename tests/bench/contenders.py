@@ -103,12 +103,16 @@ class Pooled:
         return cls(name, postgres, WEIR_BIN, ALL_MODES, options)
 
     @classmethod
-    def pgbouncer(cls, postgres):
+    def pgbouncer(cls, postgres, **options):
         # Debian 12's has no prepared statements in transaction mode.
-        return cls("pgbouncer", postgres, Path(shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"), ALL_MODES[:2], {})
+        return cls("pgbouncer", postgres, Path(shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"), ALL_MODES[:2], options)
 
     def hits(self):
         return self.pooler.metric(self.counter)
+
+    def clients(self):
+        """How many there are, those of the console left out."""
+        return sum(row["database"] != "pgbouncer" for row in self.pooler.show("CLIENTS"))
 
     def stop(self):
         try:

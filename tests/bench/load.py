@@ -12,6 +12,7 @@ from harness.system import cpu_seconds, family_cpu_seconds
 from harness.wait import until
 
 ASK = Path(__file__).resolve().parents[2] / "build" / "ask"
+LOGINS = ASK.with_name("logins")
 BAR = "  "
 
 
@@ -64,6 +65,26 @@ class AskRun:
     def __str__(self):
         return (f"{self.cpu_us:.2f} µs, PostgreSQL {self.behind_us:.2f} µs, {self.per_second:.0f} tps, {self.hits:.1%} hits,"
                 f" load {self.load_share:.0%} of a core")
+
+
+class LoginRun:
+    """A storm of logins (tests/bench/logins.c): how many there are in a second, and the CPU time of the contender's
+    process for each, with what it takes to see the client off."""
+
+    def __init__(self, contender, clients, conninfo):
+        cpu = cpu_seconds(contender.pid)
+        run = subprocess.run([LOGINS, f"host=127.0.0.1 port={contender.port} dbname=postgres {conninfo}", str(clients)],
+                             capture_output=True, text=True)
+        if run.returncode != 0:
+            raise SystemExit(f"the storm of logins on {contender.name} failed: {run.stderr[-500:]}")
+        span, own = (float(n) for n in re.match(r"\d+ logins in ([\d.]+) s, ([\d.]+) s", run.stdout).groups())
+        until("the clients have left", lambda: contender.clients() == 0)
+        self.per_second = clients / span
+        self.load_share = own / span
+        self.cpu_us = (cpu_seconds(contender.pid) - cpu) / clients * 1e6
+
+    def __str__(self):
+        return f"{self.cpu_us:.0f} µs, {self.per_second:.0f} logins a second, load {self.load_share:.0%} of a core"
 
 
 def syscalls_per_query(contender, clients):

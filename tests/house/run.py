@@ -4,6 +4,7 @@ import sys
 
 import docs
 import hazards
+import keys
 import layers
 import layout
 import sizes
@@ -12,7 +13,7 @@ import strings
 
 def main():
     is_good = True
-    for check in (layers, sizes, strings, layout, hazards, docs):
+    for check in (layers, sizes, strings, layout, hazards, keys, docs):
         found = list(check.problems())
         print("not ok" if found else "ok", check.__name__)
         for line in found:

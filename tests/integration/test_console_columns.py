@@ -116,7 +116,7 @@ def test_fds_are_for_administrators(console):
 
 @pytest.mark.parametrize("command, state, phrase", [
     ("KILL_CLIENT nobody", "08P01", "invalid client pointer supplied"), ("KILL_CLIENT 123456", "08P01", "client not found"),
-    ("PAUSE nosuch", "3D000", "no such database: nosuch"), ("SET listen_port = 1", None, "listen_port"),
+    ("PAUSE nosuch", "08P01", "no such database: nosuch"), ("SET listen_port = 1", None, "listen_port"),
     ("SET nosuch = 1", "42704", "nosuch"), ("SET pool_mode = sometimes", None, "sometimes"), ("SHOW nosuch", "42704", "SHOW"),
     ("RESUME", "55000", "not paused"), ("KILL_CLIENT", "42601", "KILL_CLIENT")])
 def test_what_is_wrong_is_said(console, command, state, phrase):

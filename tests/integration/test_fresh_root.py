@@ -4,75 +4,18 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from harness import system
 from harness.capability import ROOT
-from harness.debian import bootstrap
+from harness.fresh_root import FreshRoot
 from harness.wait import seconds, until
 
 pytestmark = [pytest.mark.full, pytest.mark.needs("cache", "plain"), pytest.mark.timeout(3600)]
 
-# Mounts of a name space of its own: they are gone when the last process in it is, however that ends.
-ENTER = """
-set -e
-mount -t proc proc "$0/proc"
-mount --rbind /dev "$0/dev"
-cd /
-exec chroot "$0" "$@"
-"""
 HERE = "/weir"
-
-
-class FreshRoot:
-    def __init__(self):
-        self.folder = system.make_directory("weir-root-")
-        self.output = self.folder.with_suffix(".out")
-        bootstrap(self.folder)
-        for name in ("resolv.conf", "hosts"):
-            shutil.copy(f"/etc/{name}", self.folder / "etc" / name)
-        self.run("git", "clone", "-q", "--no-hardlinks", str(ROOT), str(self.folder) + HERE, inside=False)
-
-    def spawn(self, *command, inside=True):
-        prefix = ["unshare", "--mount", "sh", "-c", ENTER, self.folder] if inside else []
-        environment = {"PATH": os.environ["PATH"], "HOME": "/root", "LANG": "C.UTF-8"}
-        environment.update((name, value) for name, value in os.environ.items() if name.lower().endswith("_proxy"))
-        with open(self.output, "wb") as output:
-            return subprocess.Popen([*prefix, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                                    start_new_session=True, env=environment, preexec_fn=system.hear_interrupts)
-
-    def run(self, *command, inside=True, limit=1800):
-        ended = self.spawn(*command, inside=inside).wait(seconds(limit))
-        assert ended == 0, self.shown[-4000:]
-        return self.shown
-
-    @property
-    def shown(self):
-        return self.output.read_text(errors="replace")
-
-    def processes(self):
-        found = {}
-        for link in Path("/proc").glob("[0-9]*/root"):
-            try:
-                if os.readlink(link) == str(self.folder):
-                    found[int(link.parent.name)] = (link.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                pass
-        return found
-
-    def remove(self):
-        for pid in self.processes():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        until("its processes are gone", lambda: not self.processes())
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.output.unlink()
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +23,7 @@ def root():
     if not (system.IS_ROOT and shutil.which("debootstrap")):
         pytest.skip("machine: only root may change its root, and debootstrap must be installed")
     made = FreshRoot()
+    made.run("git", "clone", "-q", "--no-hardlinks", str(ROOT), str(made.folder) + HERE, inside=False)
     yield made
     made.remove()
 

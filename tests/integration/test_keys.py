@@ -20,7 +20,7 @@ def test_who_waits_for_long_is_told(start, workers):
     holder.do("BEGIN; SELECT 1")
     waiting.send(query("SELECT 'waited'"))
     began = time.monotonic()
-    assert "waiting" in fields_of(waiting.next_is("N").body)["M"]
+    assert "client being queued" in fields_of(waiting.next_is("N").body)["M"]
     assert 0.9 <= time.monotonic() - began < seconds(3)
     assert waiting.is_quiet(1.3), "once is enough"
     holder.do("COMMIT")

@@ -2,12 +2,13 @@
 
 import re
 import signal
+import socket
 import time
 
 import pytest
 
 from harness.wait import seconds, until
-from harness.wire import Closed, ServerError, query, startup
+from harness.wire import Closed, ServerError, Wire, query, startup
 
 
 def says(pooler, phrase, times=1):
@@ -309,3 +310,64 @@ def test_verbose_levels_add_detail(start):
             before = len(pooler.log())
             pooler.wire().do("SELECT 1")
             assert (" NOISE " in pooler.log()[before:]) == seen
+
+
+@pytest.mark.parametrize("way", ["WAIT_FOR_SERVERS", "WAIT_FOR_CLIENTS"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_console_can_be_reached_until_the_end(new_pooler, database, way, workers):
+    """By the Unix socket, while the port is closed and nobody else gets in."""
+    pooler = new_pooler({"test": {"host": "127.0.0.1", "port": database.postgres.port, "dbname": database.name}},
+                        {"workers": workers})
+    pooler.options["unix_socket_dir"] = pooler.directory
+    pooler.start()
+    client = pooler.wire()
+    client.do("BEGIN; SELECT 1")
+    with pooler.admin() as console:
+        console.run(f"SHUTDOWN {way}")
+    until("the port is closed", lambda: not is_open(pooler.port))
+    with pytest.raises(ServerError, match="pooler is shutting down"):
+        Wire(pooler.port, host=str(pooler.directory)).login("app", "test")
+    late = Wire(pooler.port, host=str(pooler.directory))
+    late.login("admin", "pgbouncer")
+    assert late.query("SHOW VERSION").texts
+    late.quit()
+    client.do("COMMIT")
+    client.quit()
+    assert pooler.process.wait(seconds(10)) == 0
+    assert not (pooler.directory / f".s.PGSQL.{pooler.port}").exists()
+    pooler.process = None
+
+
+def is_open(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_kill_spares_the_console(start, workers):
+    pooler = start(workers=workers)
+    clients = [pooler.wire() for _ in range(4)]
+    with pooler.admin() as other, pooler.admin() as console:
+        console.run("KILL")
+        for client in clients:
+            assert client.rest().errors[0]["M"] == "admin forced disconnect"
+        assert other.show("VERSION")
+        console.run("RESUME")
+    assert pooler.wire().value("SELECT 'again'") == "again"
+
+
+def test_what_clients_do(start):
+    """Which is told as their state."""
+    pooler = start(default_pool_size=1)
+    resting, working, waiting = (pooler.wire(application_name=name) for name in ("resting", "working", "waiting"))
+    working.do("BEGIN; SELECT 1")
+    waiting.send(query("SELECT 1"))
+
+    def states():
+        return {row["application_name"]: row["state"] for row in pooler.show("CLIENTS") if row["database"] == "test"}
+
+    until("all have their state", lambda: states() == {"resting": "idle", "working": "active", "waiting": "waiting"})
+    working.do("COMMIT")
+    waiting.ready()
+    resting.do("SELECT 1")
+    until("all rest", lambda: set(states().values()) == {"idle"})

@@ -101,6 +101,24 @@ def test_p10_many_cancel_requests_for_one_peer_wait_for_their_turn(group, databa
         assert cancels_through(database, members[2], victim)
 
 
+def test_p10_a_peer_gets_no_more_connections_than_it_may_have(group, new_pooler, database, tap):
+    """pool_size of [peers]; the others wait."""
+    group.add(2)
+    stranger = group.start()[2]
+    first = new_pooler(group.line, {"peer_id": 1})
+    first.peers = {2: {"host": "127.0.0.1", "port": tap.port, "pool_size": 3}}
+    first.start()
+    tap.refuse_new()
+    with to(stranger) as victim:
+        victim.login("app", "test")
+        links = [first.bare_wire() for _ in range(10)]
+        for link in links:
+            link.send(wire.cancel_request(*victim.key))
+    until("three are on their way", lambda: tap.swallowed == 3)
+    until("the others wait", lambda: int(first.show("PEER_POOLS")[0]["cl_waiting_cancel_req"]) == 7)
+    assert tap.swallowed == 3
+
+
 def test_p10_the_console_shows_peers(group):
     for number in (1, 2):
         group.add(number, default_pool_size=7)

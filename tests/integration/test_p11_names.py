@@ -1,9 +1,7 @@
 """P11: names of hosts: looked up once for many connections, and given up when their addresses change."""
 
 import shutil
-import socket
 import subprocess
-import threading
 import time
 
 import pytest
@@ -29,13 +27,9 @@ def can_unshare():
 pytestmark = pytest.mark.skipif(not can_unshare(), reason="machine: no namespaces for everybody")
 
 
-class Elsewhere(Tap):
+def elsewhere(port):
     """PostgreSQL once more, at 127.0.0.2."""
-
-    def open(self):
-        self.port = self.upstream
-        self._listener = socket.create_server(("127.0.0.2", self.port), backlog=128)
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+    return Tap(port, "127.0.0.2", port)
 
 
 @pytest.fixture
@@ -67,17 +61,17 @@ def hosts(pooler):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_p11_an_address_that_changes_takes_its_connections_along(named, database, workers):
     pooler, write = named("127.0.0.1", dns_max_ttl=0.1, default_pool_size=4, workers=workers)
-    with Elsewhere(database.postgres.port) as elsewhere:
+    with elsewhere(database.postgres.port) as moved:
         holder, client = pooler.wire(), pooler.wire()
         holder.do("BEGIN; SELECT 1")
         client.do("SELECT 1")
-        assert hosts(pooler) == {"weir-db": "127.0.0.1"} and elsewhere.connections == 0
+        assert hosts(pooler) == {"weir-db": "127.0.0.1"} and moved.connections == 0
         write("127.0.0.2")
         time.sleep(seconds(0.15))  # the old address is not believed any more
         others = [pooler.wire() for _ in range(3)]
         for other in others:  # more than there are connections
             other.do("BEGIN; SELECT 1")
-        until("new ones go to the new address", lambda: elsewhere.connections >= 1)
+        until("new ones go to the new address", lambda: moved.connections >= 1)
         assert hosts(pooler) == {"weir-db": "127.0.0.2"}
         for other in others:
             other.do("COMMIT")

@@ -169,10 +169,13 @@ def test_p10_the_query_of_a_client_that_left_at_once_is_cancelled_all_the_same(s
 
 @pytest.mark.needs("cache")
 def test_p21_a_client_served_by_the_cache_is_not_idle(cached):
-    cache = cached(client_idle_timeout=1)
+    cache = cached()
+    read = "SELECT v FROM items WHERE id = 1"
     with cache.wire() as client:
-        read = "SELECT v FROM items WHERE id = 1"
         cache.warm(lambda: client.value(read))
+    with cache.pooler.admin() as console:
+        console.run("SET client_idle_timeout = 1")
+    with cache.wire() as client:
         over = time.monotonic() + 2.5
         while time.monotonic() < over:
             assert client.value(read) == "item 1"

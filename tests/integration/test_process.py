@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -62,11 +63,32 @@ def test_check_names_file_line_and_key(idle):
     assert code != 0 and "cache_ttl" in shown and f"{line}" in shown and "soon" in shown and idle.ini.name in shown
 
 
+NOT_BUILT = {"auth_type": "ldap", "auth_ldap_options": "ldapserver=localhost", "pool_adaptive": 1, "cache_lease": 2,
+             "cache_hints": "allow", "cache_feed": "on", "cache_max_lag": 2}
+
+
 @pytest.mark.needs("check")
-def test_keys_whose_work_is_not_built_are_refused_by_name(idle):
-    idle.options["cache_feed"] = "on"
+@pytest.mark.parametrize("key", NOT_BUILT)
+def test_keys_whose_work_is_not_built_are_refused_by_name(idle, key):
+    idle.options[key] = NOT_BUILT[key]
     code, shown = run(idle, "--check", idle.ini)
-    assert code != 0 and "cache_feed = on is not built yet" in shown
+    assert code != 0 and re.search(rf"{key}( = {NOT_BUILT[key]})? is not built yet", shown)
+
+
+NO_EFFECT = {"job_name": "bouncer", "service_name": "bouncer", "conffile": "/nowhere/pgbouncer.ini", "pkt_buf": "8192",
+             "dns_zone_check_period": "7", "resolv_conf": "/nowhere/resolv.conf", "sbuf_loopcnt": "9"}
+
+
+@pytest.mark.parametrize("key", NO_EFFECT)
+def test_keys_without_effect_are_accepted_and_shown(start, key):
+    pooler = start(**{key: NO_EFFECT[key]})
+    assert {row["key"]: row["value"] for row in pooler.show("CONFIG")}[key] == NO_EFFECT[key]
+
+
+@pytest.mark.needs("workers")
+def test_workers_are_threads(start):
+    threads = {count: len(list(Path(f"/proc/{start(workers=count).pid}/task").iterdir())) for count in (2, 3, 5)}
+    assert threads[3] - threads[2] == 1 and threads[5] - threads[3] == 2
 
 
 @pytest.mark.needs("check")

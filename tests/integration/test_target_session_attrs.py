@@ -93,7 +93,7 @@ def test_the_right_server_is_used_wherever_it_stands(serve, pair, target, found,
                                            ("read-only", {"t"}), ("prefer-standby", {"t"})])
 def test_a_server_that_does_not_report_its_role_is_asked(serve, pair, target, found):
     """PostgreSQL before 14: the reports are there, under names that mean nothing."""
-    with Tap(pair.primary.port) as one, Tap(pair.primary.port, STANDBY, one.port) as two:
+    with Tap(pair.primary.port) as one, Tap(pair.primary.port, STANDBY, one.port, STANDBY) as two:
         for tap in (one, two):
             tap.rename_in_answers(b"in_hot_standby", b"in_not_standby")
             tap.rename_in_answers(b"default_transaction_read_only", b"default_transaction_reed_only")

@@ -62,6 +62,20 @@ def test_a_server_that_does_not(start, certificates, mode):
     assert "server login failed: server does not support TLS, which server_tls_sslmode requires" in pooler.log()
 
 
+@pytest.mark.parametrize("options, expected", [
+    ({"server_tls13_ciphers": "TLS_CHACHA20_POLY1305_SHA256"}, "TLSv1.3/TLS_CHACHA20_POLY1305_SHA256"),
+    ({"server_tls13_ciphers": "TLS_AES_128_GCM_SHA256"}, "TLSv1.3/TLS_AES_128_GCM_SHA256"),
+    ({"server_tls_protocols": "tlsv1.2", "server_tls_ciphers": "ECDHE-ECDSA-AES128-GCM-SHA256"},
+     "TLSv1.2/ECDHE-ECDSA-AES128-GCM-SHA256"),
+    ({"server_tls_protocols": "tlsv1.2", "server_tls_ciphers": "ECDHE-ECDSA-AES256-GCM-SHA384"},
+     "TLSv1.2/ECDHE-ECDSA-AES256-GCM-SHA384"),
+])
+def test_what_is_offered_to_a_server(secured, options, expected):
+    pooler = secured(server_tls_sslmode="require", **options)
+    pooler.wire().do("SELECT 1")
+    assert pooler.show("SERVERS")[0]["tls"] == expected
+
+
 def test_tls_is_the_default_where_the_server_has_it(secured):
     assert is_encrypted(secured())
 

@@ -35,7 +35,8 @@ struct pool_settings {
     uint64_t server_lifetime_us, server_idle_timeout_us;
     uint64_t pool_idle_timeout_us, autodb_idle_timeout_us;
     uint64_t server_connect_timeout_us, server_login_retry_us, server_check_delay_us;
-    const char *reset_query, *check_query; /* "" for none */
+    const char *reset_query; /* "" for none */
+    const char *check_query; /* NULL for none, "" for a query without text */
     bool reset_always, is_round_robin, fast_close;
     enum pool_mode mode;
     struct socket_options socket_options;

@@ -72,13 +72,14 @@ struct client {
     uint8_t cache_mode;  /* enum cache_mode */
     uint8_t peer_family; /* AF_INET, AF_INET6, AF_UNIX */
     bool is_admin : 1;
-    bool has_long_key : 1;        /* protocol 3.2: its key is longer than what is kept of it */
-    bool is_skipping : 1;         /* console and Weir's own errors: everything up to Sync is ignored */
-    bool is_ending : 1;           /* being closed; further events are not for it */
-    bool is_counted : 1;          /* in shared->clients */
-    bool is_user_counted : 1;     /* in the budgets of user and database */
-    bool is_console_busy : 1;     /* a console command is being carried out */
-    bool is_cancelled : 1;        /* the query it waits with is to be answered with an error */
+    bool has_long_key : 1;    /* protocol 3.2: its key is longer than what is kept of it */
+    bool is_skipping : 1;     /* console and Weir's own errors: everything up to Sync is ignored */
+    bool is_ending : 1;       /* being closed; further events are not for it */
+    bool is_counted : 1;      /* in shared->clients */
+    bool is_user_counted : 1; /* in the budgets of user and database */
+    bool is_console_busy : 1; /* a console command is being carried out */
+    bool is_late : 1;         /* came by the Unix socket when the process was ending: for the console alone */
+    bool is_cancelled : 1;    /* the query it waits with is to be answered with an error */
     bool is_batch_relayed : 1;    /* the batch at hand is not for the cache */
     bool may_defer : 1;           /* its BEGIN is held back until a server is needed */
     bool is_readable : 1;         /* standard_conforming_strings is on, and ... */

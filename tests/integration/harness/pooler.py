@@ -64,6 +64,7 @@ class Pooler:
         self.process = None
         self.opened = []
         self.prefix = []  # a command that starts the pooler, such as prlimit
+        self.account = system.as_account()
 
     # configuration and process
 
@@ -85,7 +86,7 @@ class Pooler:
             system.give_to_account(self.log_path)
             self.process = subprocess.Popen(
                 [*self.prefix, self.binary, *arguments, self.ini], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=self.environment, cwd=self.directory, start_new_session=True, **system.as_account())
+                env=self.environment, cwd=self.directory, start_new_session=True, **self.account)
         return self
 
     def start(self):

@@ -20,7 +20,8 @@ class ScramClient:
         """The client's last word, in answer to the server's first."""
         fields = dict(part.split("=", 1) for part in server_first.decode().split(","))
         assert fields["r"].startswith(self.nonce)
-        salted = hashlib.pbkdf2_hmac("sha256", self.password, base64.b64decode(fields["s"]), int(fields["i"]))
+        self.iterations = int(fields["i"])
+        salted = hashlib.pbkdf2_hmac("sha256", self.password, base64.b64decode(fields["s"]), self.iterations)
         client_key = hmac.digest(salted, b"Client Key", "sha256")
         bound = base64.b64encode(self.header + self.data).decode()
         without_proof = f"c={bound},r={fields['r']}"

@@ -35,24 +35,26 @@ def make_directory(prefix):
     return give_to_account(path)
 
 
-_given = set()
+_claims = []
 
 
 def free_port():
-    """A port of the loopback that nothing listens on, never the same twice in this process. Below the
-    ephemeral range, so that no outgoing connection takes it between asking and use."""
-    base = 20000 + (os.getpid() * 61) % 10000
-    for offset in range(2000):
-        port = 20000 + (base - 20000 + offset) % 12000
-        if port in _given:
-            continue
+    """A port of the loopback that nothing listens on, never the same twice, in whatever process of tests: each is
+    claimed by the name of a socket for as long as the process lives. Below the ephemeral range, so that no outgoing
+    connection takes it between asking and use."""
+    base = os.getpid() * 61
+    for offset in range(12000):
+        port = 20000 + (base + offset) % 12000
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
+                claim.bind(f"\0weir-tests-port-{port}")
                 probe.bind(("127.0.0.1", port))
             except OSError:
+                claim.close()
                 continue
-        _given.add(port)
+        _claims.append(claim)
         return port
     raise AssertionError("no free port between 20000 and 32000")
 

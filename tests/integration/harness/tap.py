@@ -10,10 +10,10 @@ from .system import free_port
 
 
 class Tap:
-    def __init__(self, port, address="127.0.0.1", at=None):
-        """In front of that port of the address; itself at the same address, on port `at` or any free one."""
+    def __init__(self, port, address="127.0.0.1", at=None, to="127.0.0.1"):
+        """In front of the port of `to`; itself at `address`, on port `at` or any free one."""
         self.upstream = port
-        self.address = address
+        self.address, self.to = address, to
         self.port = at or free_port()
         self.delay = 0  # seconds that whatever a server says is late
         self.connections = 0
@@ -127,7 +127,7 @@ class Tap:
                     self.swallowed += 1
                 continue
             try:
-                far = socket.create_connection((self.address, self.upstream), 10)
+                far = socket.create_connection((self.to, self.upstream), 10)
             except OSError:
                 near.close()
                 continue

@@ -340,7 +340,7 @@ static void databases_must_exist(void **state)
         .path = "f", .read = fake_read, .read_arg = (void *)(uintptr_t) "[databases]\nonly = host=h\n"};
     config_unref(fake.config);
     fake.config = config_load(&source, NULL);
-    assert_says("PAUSE other", "E ERROR 3D000 no such database: other");
+    assert_says("PAUSE other", "E ERROR 08P01 no such database: other");
     assert_says("PAUSE only", "C PAUSE");
 }
 
