@@ -26,8 +26,9 @@ enum {
     NEWS_DELAY_US =
         10 * 1000, /* idle for longer than this, a server may have ended without the loop having told yet */
     LIMIT_RETRY_US =
-        20 * 1000, /* how soon to look again whether somebody else has given back what a limit allows */
-    IDLE_SCAN = 8, /* how many idle servers are looked at for a matching profile */
+        20 * 1000,     /* how soon to look again whether somebody else has given back what a limit allows */
+    OPENING_MOST = 16, /* logins under way of one part: PostgreSQL forks, and hashes passwords, for each */
+    IDLE_SCAN = 8,     /* how many idle servers are looked at for a matching profile */
 };
 
 struct pool *pool_new(struct registry *registry, struct registry_database *database,
@@ -359,7 +360,9 @@ static void open_servers(struct pool_part *part)
     }
     size_t needed = waiting > opening(part) ? waiting - opening(part) : 0;
     size_t wanted = needed > missing ? needed : missing;
-    for (size_t i = 0; i < wanted; i++) {
+    size_t under_way = part->servers[SERVER_CONNECTING].count + part->servers[SERVER_LOGIN].count;
+    size_t room = under_way < OPENING_MOST ? OPENING_MOST - under_way : 0; /* the others when one has ended */
+    for (size_t i = 0; i < wanted && i < room; i++) {
         int host = hosts_pick(part, now, &retry_at);
         if (host < 0) {
             await_host(part, now, retry_at);
@@ -704,10 +707,13 @@ void pool_server_ready(struct server *server)
         pool_serve(part);
         return;
     }
-    if (server->is_role_in_doubt)
+    if (server->is_role_in_doubt) {
         server_ask_role(server);
-    else
-        place(server);
+        return;
+    }
+    place(server);
+    if (part->settings.min_size > 0) /* nobody may be waiting who would ask for the next one */
+        open_servers(part);
 }
 
 /* Told by number, since one that ends may take others along. */
