@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "weir/config/settings.h"
+
 bool address_from_literal(struct address *out, const char *host, int port)
 {
     memset(out, 0, sizeof(*out));
@@ -89,6 +91,16 @@ void address_tune_buffers(int fd, int bytes)
         return;
     set(fd, SOL_SOCKET, SO_SNDBUF, bytes);
     set(fd, SOL_SOCKET, SO_RCVBUF, bytes);
+}
+
+struct socket_options address_options(const struct config_settings *settings)
+{
+    return (struct socket_options){.keepalive = settings->tcp_keepalive != 0,
+                                   .keepidle = settings->tcp_keepidle,
+                                   .keepintvl = settings->tcp_keepintvl,
+                                   .keepcnt = settings->tcp_keepcnt,
+                                   .user_timeout_ms = settings->tcp_user_timeout,
+                                   .buffer_bytes = settings->tcp_socket_buffer};
 }
 
 void address_tune(int fd, const struct address *a, const struct socket_options *options)

@@ -111,12 +111,7 @@ COLD static void resolve_settings(struct pool_part *part)
         .is_round_robin = s->server_round_robin != 0,
         .fast_close = s->server_fast_close != 0,
         .mode = config_pool_mode(config, database, user),
-        .socket_options = {.keepalive = s->tcp_keepalive != 0,
-                           .keepidle = s->tcp_keepidle,
-                           .keepintvl = s->tcp_keepintvl,
-                           .keepcnt = s->tcp_keepcnt,
-                           .user_timeout_ms = s->tcp_user_timeout,
-                           .buffer_bytes = s->tcp_socket_buffer},
+        .socket_options = address_options(s),
     };
 }
 

@@ -407,12 +407,7 @@ struct client *client_new(struct session_worker *session, int fd, const struct a
         free(client);
         return NULL;
     }
-    const struct socket_options options = {.keepalive = settings->tcp_keepalive != 0,
-                                           .keepidle = settings->tcp_keepidle,
-                                           .keepintvl = settings->tcp_keepintvl,
-                                           .keepcnt = settings->tcp_keepcnt,
-                                           .user_timeout_ms = settings->tcp_user_timeout,
-                                           .buffer_bytes = settings->tcp_socket_buffer};
+    const struct socket_options options = address_options(settings);
     address_tune(fd, peer, &options);
     list_push_back(&session->clients, &client->node);
     atomic_fetch_add_explicit(&session->load, 1, memory_order_relaxed);

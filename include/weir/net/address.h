@@ -11,6 +11,8 @@
 
 #include "weir/util/error.h"
 
+struct config_settings;
+
 struct address {
     socklen_t len;
     union {
@@ -45,6 +47,9 @@ struct socket_options {
     int user_timeout_ms;
     int buffer_bytes;
 };
+/* What the configuration says of sockets. */
+struct socket_options address_options(const struct config_settings *settings);
+
 /* The kernel's buffers of a TCP socket, or of those that a listening one will accept; 0 leaves them. */
 void address_tune_buffers(int fd, int bytes);
 /* TCP_NODELAY and the given options; failures are ignored, as none of them changes what is sent. */
