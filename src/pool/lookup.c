@@ -51,7 +51,7 @@ COLD static void address_changed(struct mail *mail)
     pool_serve(part);
 }
 
-COLD static void tell_everybody(struct registry *registry, const char *host)
+COLD void registry_address_changed(struct registry *registry, const char *host)
 {
     log_info("the addresses of %s have changed", host);
     for (struct pool *pool = registry_pools(registry); pool != NULL; pool = pool->next) {
@@ -73,7 +73,7 @@ COLD static void resolved(void *context, const struct resolve_answer *answer)
     struct lookup *lookup = context;
     struct pool_part *part = lookup->part;
     if (answer->has_changed)
-        tell_everybody(part->pool->registry, lookup->host);
+        registry_address_changed(part->pool->registry, lookup->host);
     list_for_each(&part->servers[SERVER_CONNECTING], node)
     {
         struct server *server = list_entry(node, struct server, node);

@@ -235,12 +235,15 @@ static void connect_to(struct peer_forward *forward, const struct address *addre
 struct question {
     struct session_worker *session;
     uint64_t serial;
+    char host[sizeof(((struct peer_forward *)0)->host)];
 };
 
 static void resolved(void *context, const struct resolve_answer *answer)
 {
     struct question question = *(struct question *)context;
     free(context);
+    if (answer->has_changed)
+        registry_address_changed(question.session->shared->registry, question.host);
     list_for_each(&question.session->forwards, node)
     {
         struct peer_forward *forward = list_entry(node, struct peer_forward, node);
@@ -270,7 +273,8 @@ static void find_address(struct peer_forward *forward)
     }
     struct question *question = malloc(sizeof(*question));
     if (question != NULL) {
-        *question = (struct question){forward->session, forward->serial};
+        *question = (struct question){.session = forward->session, .serial = forward->serial};
+        memcpy(question->host, forward->host, sizeof(question->host));
         if (resolver_ask(registry_resolver(registry), forward->host, forward->port, forward->session->worker,
                          resolved, question))
             return;

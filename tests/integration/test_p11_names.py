@@ -9,7 +9,7 @@ import pytest
 from harness import system
 from harness.tap import Tap
 from harness.wait import seconds, until
-from harness.wire import startup
+from harness.wire import cancel_request, startup
 
 # A process of its own namespace sees another hosts file; back in a user namespace without names it is nobody there.
 IN_OTHER_HOSTS = ["unshare", "-r", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec unshare -U "$@"']
@@ -44,9 +44,10 @@ def named(new_pooler, database):
         path.write_text("".join(lines))
         system.give_to_account(path)
 
-    def begin(*addresses, **options):
+    def begin(*addresses, peers=None, **options):
         write(*addresses)
         pooler = new_pooler({"test": {"host": "weir-db", "port": database.postgres.port, "dbname": database.name}}, options)
+        pooler.peers = peers or {}
         pooler.prefix = [*IN_OTHER_HOSTS, str(path)]
         return pooler.start(), write
 
@@ -80,6 +81,22 @@ def test_p11_an_address_that_changes_takes_its_connections_along(named, database
         until("none is left at the old one",
               lambda: {row["addr"] for row in pooler.show("SERVERS")} <= {"127.0.0.2"})
         assert "closing because: address of the host changed" in pooler.log()
+        assert client.value("SELECT 'served'") == "served"
+
+
+def test_p11_a_change_that_somebody_else_was_told_of(named, database):
+    """By a cancel request for another process, at the same name."""
+    pooler, write = named("127.0.0.1", peers={2: {"host": "weir-db", "port": 1}}, dns_max_ttl=0.1, peer_id=1)
+    with elsewhere(database.postgres.port):
+        client = pooler.wire()
+        client.do("SELECT 1")
+        write("127.0.0.2")
+        time.sleep(seconds(0.15))  # the old address is not believed any more
+        with pooler.bare_wire() as link:
+            link.send(cancel_request(2 << 18, b"none"))
+            link.rest()
+        until("the server at the old address is given up",
+              lambda: "closing because: address of the host changed" in pooler.log())
         assert client.value("SELECT 'served'") == "served"
 
 

@@ -12,6 +12,7 @@
 #include "weir/net/resolve.h"
 #include "weir/net/tls.h"
 #include "weir/pool/pool.h"
+#include "weir/util/cold.h"
 
 struct registry_database {
     const char *name;
@@ -53,6 +54,9 @@ struct registry_user *registry_users(struct registry *registry);
 
 const struct server_events *registry_events(const struct registry *registry);
 struct resolver *registry_resolver(const struct registry *registry);
+/* For whoever is told so by an answer of the resolver (has_changed): connections to addresses that the host
+ * does not have any more are given up, everywhere. Any worker. */
+COLD void registry_address_changed(struct registry *registry, const char *host);
 /* TLS with servers, for new connections. */
 struct tls_slot *registry_server_tls(struct registry *registry);
 /* Numbers of connections, of clients and servers alike. */
