@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "weir/app.h"
-#include "weir/util/log.h"
 
 static const char usage[] =
     "Weir: PostgreSQL connection proxy and result cache\n"
@@ -45,7 +44,6 @@ static int serve(const struct app_options *options)
     }
     struct app *app = app_new(options, config, &error);
     if (app == NULL) {
-        log_fatal("cannot start: %s", error.message);
         if (options->is_quiet)
             fprintf(stderr, "weir: cannot start: %s\n", error.message);
         return EXIT_FAILURE;

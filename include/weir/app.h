@@ -34,8 +34,8 @@ void app_forget_config(struct config *config);
 /* Every configuration key to stdout; returns an exit status. */
 int app_print_options(void);
 
-/* Everything up to the first accept: privileges, limits, sockets, threads. NULL with the reason. Takes over
- * `config`. */
+/* Everything up to the first accept: privileges, limits, sockets, threads. NULL with the reason, which is in
+ * the log too. Takes over `config`. */
 struct app *app_new(const struct app_options *options, struct config *config, struct error *error);
 
 /* Serves until told to stop by a signal or the console. Returns the exit status. */

@@ -237,6 +237,7 @@ struct app *app_new(const struct app_options *options, struct config *config, st
     if (app == NULL) {
         config_unref(config);
         error_set(error, "out of memory");
+        log_fatal("cannot start: %s", error->message);
         return NULL;
     }
     app->options = *options;
@@ -245,6 +246,7 @@ struct app *app_new(const struct app_options *options, struct config *config, st
     tls_slot_init(&app->shared.client_tls);
     if (build(app, error))
         return app;
+    log_fatal("cannot start: %s", error->message); /* while there is a log */
     app_free(app);
     return NULL;
 }

@@ -3,6 +3,7 @@ systemd, from installation to purge. WEIR_DEB=FILE has a package tested that is 
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -149,7 +150,7 @@ def root():
         shutil.copy(package, made.folder / "opt/weir.deb")
         made.before = set(made.run("find", "/etc", "/usr", "/var", "/run", "-xdev", "-iname", "*weir*").split())
         made.run("sh", "-c", "export DEBIAN_FRONTEND=noninteractive; apt-get -q update && "
-                             "apt-get -q -y --no-install-recommends install /opt/weir.deb logrotate pgbouncer")
+                             "apt-get -q -y --no-install-recommends install /opt/weir.deb logrotate pgbouncer postgresql-client")
         yield made
     finally:
         made.remove()
@@ -189,7 +190,7 @@ def test_the_package_is_installed_and_only_the_daemon_reads_its_secrets(root):
 def configure(booted, postgres):
     """What an administrator would do first: a user, and where the databases are."""
     ini = booted.path("/etc/weir/weir.ini")
-    ini.write_text(ini.read_text().replace("\n* = host=127.0.0.1 port=5432\n", f"\n* = host=/srv port={postgres.port}\n"))
+    ini.write_text(ini.read_text().replace("\n* = host=127.0.0.1 port=5432\n", f"\n* = host=/given port={postgres.port}\n"))
     with open(booted.path("/etc/weir/userlist.txt"), "a") as users:
         users.write('"app" "secret"\n"admin" "secret"\n')
 
@@ -219,6 +220,16 @@ def test_it_serves_under_its_unit(booted, postgres):
     mounts = booted.path(f"/proc/{booted.shows('weir', 'MainPID')}/mountinfo").read_text()
     options = {line.split()[4]: line.split()[5].split(",") for line in mounts.splitlines()}
     assert "ro" in options["/"] and "rw" in options["/run/weir"] and "rw" in options["/var/log/weir"]
+
+
+@long
+def test_the_daemons_own_account_has_the_console_as_the_manual_says(booted):
+    manual_page = (ROOT / "docs/man/weir.1.in").read_text().replace("\\(aq", "'").replace("\\-", "-")
+    (example,) = re.findall(r"^sudo -u weir (psql .*)$", manual_page, re.M)
+    shown = booted.run("setpriv", "--reuid=weir", "--regid=weir", "--clear-groups", *shlex.split(example))
+    assert "cl_waiting" in shown
+    refused = booted.try_run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *shlex.split(example), "-w")
+    assert refused.returncode != 0
 
 
 @long
@@ -281,6 +292,27 @@ def test_one_that_hangs_is_replaced(booted):
 
 
 @long
+def test_it_asks_the_system_for_nothing_that_the_unit_forbids(booted):
+    drop_in = booted.path("/etc/systemd/system/weir.service.d/filter.conf")
+    drop_in.parent.mkdir()
+    # As a rule a forbidden call fails; here it would be the end of the process.
+    drop_in.write_text("[Service]\nSystemCallErrorNumber=\n")
+    booted.run("systemctl", "daemon-reload")
+    booted.run("systemctl", "restart", "weir")
+    pid = booted.shows("weir", "MainPID")
+    assert ask(booted) == "app"
+    booted.run("systemctl", "reload", "weir")
+    with connect(booted, "admin", "weir") as console:
+        assert psycopg.ClientCursor(console).execute("SHOW POOLS").fetchall()
+    assert ask(booted) == "app" and booted.shows("weir", "MainPID") == pid
+    booted.run("systemctl", "stop", "weir")
+    assert (booted.shows("weir", "Result"), booted.shows("weir", "NRestarts")) == ("success", "0")
+    shutil.rmtree(drop_in.parent)
+    booted.run("systemctl", "daemon-reload")
+    booted.run("systemctl", "start", "weir")
+
+
+@long
 def test_an_upgrade_keeps_the_configuration_and_starts_the_new_one(booted):
     pid = booted.shows("weir", "MainPID")
     ini = booted.path("/etc/weir/weir.ini")
@@ -311,6 +343,20 @@ def test_an_upgrade_ends_well_where_the_configuration_is_not_good(booted):
     said = booted.try_run("dpkg", "-i", "/opt/weir.deb")
     assert said.returncode == 0 and "weir is installed, but does not start" in said.stderr, said.stdout + said.stderr
     ini.write_text(before)
+    booted.run("systemctl", "reset-failed", "weir")
+    booted.run("systemctl", "restart", "weir")
+    assert ask(booted) == "app"
+
+
+@long
+def test_a_socket_where_the_unit_has_no_room_for_it_is_told(booted):
+    ini = booted.path("/etc/weir/weir.ini")
+    before = ini.read_text()
+    ini.write_text(before.replace("\nunix_socket_dir = /run/weir\n", "\nunix_socket_dir = /tmp\n"))
+    assert booted.try_run("systemctl", "restart", "weir").returncode != 0
+    assert "FATAL cannot start: cannot listen on /tmp/.s.PGSQL.6432" in booted.path("/var/log/weir/weir.log").read_text()
+    ini.write_text(before)
+    booted.run("systemctl", "reset-failed", "weir")
     booted.run("systemctl", "restart", "weir")
     assert ask(booted) == "app"
 

@@ -142,6 +142,17 @@ def test_a_port_in_use_is_said(idle, start):
     assert code != 0 and str(idle.options["listen_port"]) in shown
 
 
+@pytest.mark.needs("exact_errors")
+@pytest.mark.parametrize("way", [["-q"], ["-d"]])
+def test_why_it_does_not_start_is_in_the_log(idle, start, way):
+    logfile = idle.directory / "logfile"
+    idle.options.update(listen_port=start().port, logfile=logfile)
+    code, shown = run(idle, *way, idle.ini)
+    assert code != 0 and "cannot start" in shown
+    said = [line for line in logfile.read_text().splitlines() if "cannot start" in line]
+    assert len(said) == 1 and "FATAL" in said[0] and str(idle.options["listen_port"]) in said[0], logfile.read_text()
+
+
 @pytest.mark.parametrize("way", ["console", "signal"])
 def test_p18_reload_under_load_drops_nobody(start, way):
     pooler = start(default_pool_size=2)

@@ -1,8 +1,6 @@
 """A FreshRoot with systemd as its first process, in name spaces of its own: no process, mount, address or name of the
 machine is in its reach, and all of it ends with that one process."""
 
-import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -17,14 +15,19 @@ echo $$ >"$0/mnt/$2/cgroup.procs"
 umount "$0/mnt"
 exec unshare --cgroup --pid --fork --kill-child --uts --ipc --net --mount sh -c "$3" "$0" "$1"
 """
-# What a container's manager would set up: /dev with little in it, /sys to read, and the folder "$1" as /srv.
+# What a container's manager would set up: /dev with little in it, and to be read only what is the machine's: /sys, the
+# settings of the kernel, and the folder "$1" as /given.
 BOOT = """
 set -e
 cd "$0"
 mount --bind . .
 cd "$0"
-mount --bind "$1" srv
+mkdir -p given
+mount --bind "$1" given
+mount -o remount,bind,ro given
 mount -t proc proc proc
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
 mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs run
@@ -43,7 +46,8 @@ exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/syste
     --show-status=no
 """
 CLEAN = """
-mount -t cgroup2 cgroup2 "$0/mnt" && find "$0/mnt/$1" -depth -type d -exec rmdir {} +
+mount -t cgroup2 cgroup2 "$0/mnt" || exit
+[ ! -d "$0/mnt/$1" ] || find "$0/mnt/$1" -depth -type d -exec rmdir {} +
 """
 
 
@@ -58,21 +62,28 @@ def can_boot(folder):
 
 class Booted:
     def __init__(self, root, shared):
-        """`shared` is a folder of the machine's that is /srv inside."""
+        """`shared` is a folder of the machine's that is /given inside, to read and for its Unix sockets."""
         self.root = root
         self.group = root.folder.name
         self.outer = root.spawn(*_own_mounts(ENCLOSE, root.folder, shared, self.group, BOOT), inside=False)
         self.output = root.output
-        self.pid = until("systemd is there", self._first, 30)
-        until("systemd has started", lambda: self.try_run("systemctl", "is-system-running").stdout.strip() == "running", 60)
+        try:
+            self.pid = until("systemd is there", self._first, 30)
+            until("systemd has started", self._is_up, 60)
+        except BaseException:
+            self.stop()
+            raise
 
     def _first(self):
         assert self.outer.poll() is None, self.output.read_text()
         children = Path(f"/proc/{self.outer.pid}/task/{self.outer.pid}/children").read_text().split()
         for child in children:
-            if "/lib/systemd/systemd" in Path(f"/proc/{child}/cmdline").read_text():
+            if Path(f"/proc/{child}/cmdline").read_text().startswith("/lib/systemd/systemd\0"):
                 return int(child)
         return None
+
+    def _is_up(self):
+        return self.try_run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded")
 
     def try_run(self, *command, limit=120):
         return subprocess.run(["nsenter", f"--target={self.pid}", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup",
@@ -93,6 +104,7 @@ class Booted:
         return Path(f"/proc/{self.pid}/root{inside}")
 
     def stop(self):
-        os.kill(self.pid, signal.SIGKILL)
+        self.outer.kill()  # and with it, by --kill-child, the first process, whose end is that of all others
         self.outer.wait(seconds(20))
-        subprocess.run(_own_mounts(CLEAN, self.root.folder, self.group), check=True)
+        clean = _own_mounts(CLEAN, self.root.folder, self.group)
+        until("its processes are gone", lambda: subprocess.run(clean, capture_output=True).returncode == 0, 30)
