@@ -128,9 +128,20 @@ static bool watch(struct app *app, const struct app_watched *watched, struct err
     char port[16], timeout[] = "10";
     snprintf(port, sizeof(port), "%d", host->port);
     const struct config_settings *s = config_settings(app->config);
-    const char *const keywords[] = {
-        "host",    "port",        "dbname",  "user",   "password", "connect_timeout",
-        "sslmode", "sslrootcert", "sslcert", "sslkey", NULL};
+    /* libpq knows it since 17; an older one asks first, which a PostgreSQL answers too. */
+    bool is_direct = database->sslnegotiation == SSL_NEGOTIATION_DIRECT && control_knows("sslnegotiation");
+    const char *const keywords[] = {"host",
+                                    "port",
+                                    "dbname",
+                                    "user",
+                                    "password",
+                                    "connect_timeout",
+                                    "sslmode",
+                                    "sslrootcert",
+                                    "sslcert",
+                                    "sslkey",
+                                    is_direct ? "sslnegotiation" : NULL,
+                                    NULL};
     const char *const values[] = {host->name,
                                   port,
                                   config_dbname(database, database->name),
@@ -141,6 +152,7 @@ static bool watch(struct app *app, const struct app_watched *watched, struct err
                                   file_or_none(s->server_tls_ca_file),
                                   file_or_none(s->server_tls_cert_file),
                                   file_or_none(s->server_tls_key_file),
+                                  is_direct ? "direct" : NULL,
                                   NULL};
     const struct control_options options = {.keywords = keywords, .values = values};
     return cache_database_watch(watched->database, watched->mode, &options) ||

@@ -239,7 +239,8 @@ bool config_database_is_same_server(const struct config_database *a, const struc
 {
     static const char *const keys[] = {
         "dbname",          "port",      "user",     "password",         "connect_query",
-        "client_encoding", "datestyle", "timezone", "application_name", "target_session_attrs"};
+        "client_encoding", "datestyle", "timezone", "application_name", "target_session_attrs",
+        "sslnegotiation"};
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
         if (!option_is_equal(option_find(OPTION_DATABASE, keys[i]), a, b))
             return false;

@@ -42,12 +42,29 @@ static void check_tls(const struct config *config, struct config_problems *probl
             "libpq, by which the cache watches the databases, knows no authorities of its own");
 }
 
+static const char *const ssl_modes[] = {
+    [SSL_MODE_DISABLE] = "disable", [SSL_MODE_ALLOW] = "allow", [SSL_MODE_PREFER] = "prefer"};
+
+/* Where the handshake comes first, plain text is no way out. */
+static void check_negotiation(const struct config *config, const struct config_database *db,
+                              struct config_problems *problems)
+{
+    enum ssl_mode mode = config->settings.server_tls_sslmode;
+    if (db->sslnegotiation == SSL_NEGOTIATION_DIRECT && mode < SSL_MODE_REQUIRE)
+        config_problem(
+            problems, db->origin, 0,
+            "database \"%s\": sslnegotiation=direct with server_tls_sslmode = %s: it needs require, "
+            "verify-ca or verify-full",
+            db->name, ssl_modes[mode]);
+}
+
 void config_check(const struct config *config, struct config_problems *problems)
 {
     const struct config_settings *s = &config->settings;
     check_cache(config, config->path, s->cache, s->cache_ttl_us, problems);
     for (size_t i = 0; i < config->database_count; i++) {
         const struct config_database *db = config->databases[i];
+        check_negotiation(config, db, problems);
         if (db->cache != CONFIG_INHERIT || db->cache_ttl_us != CONFIG_INHERIT_US)
             check_cache(config, db->origin, config_cache_mode(config, db, NULL),
                         config_cache_ttl_us(config, db, NULL), problems);

@@ -69,6 +69,8 @@ const struct option_name option_target_session_names[] = {{"any", TARGET_SESSION
                                                           {"read-write", TARGET_SESSION_READ_WRITE},
                                                           {"read-only", TARGET_SESSION_READ_ONLY},
                                                           {NULL, 0}};
+static const struct option_name ssl_negotiation_names[] = {
+    {"postgres", SSL_NEGOTIATION_POSTGRES}, {"direct", SSL_NEGOTIATION_DIRECT}, {NULL, 0}};
 const struct option_name option_cache_mode_names[] = {
     {"off", CACHE_OFF}, {"ttl", CACHE_TTL}, {"exact", CACHE_EXACT}, {NULL, 0}};
 static const struct option_name cache_hints_names[] = {
@@ -355,6 +357,9 @@ const struct option option_database_rows[] = {
     {ENUM(target_session_attrs, "any", RELOAD, WORKS, option_target_session_names,
           "Which of the hosts may be used, by the role of the server: any, primary, standby, prefer-standby, "
           "read-write, read-only.")},
+    {ENUM(sslnegotiation, "postgres", RELOAD, WORKS, ssl_negotiation_names,
+          "How TLS with the server begins: after a question (postgres), or at once (direct; PostgreSQL 17 "
+          "and later).")},
     {INT(max_db_connections, NULL, RELOAD, WORKS, -1, INT_MAX,
          "Server connections over all users; 0: no limit.")},
     {INT(max_db_client_connections, NULL, RELOAD, WORKS, -1, INT_MAX, "Client connections; 0: no limit.")},

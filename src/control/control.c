@@ -198,6 +198,16 @@ static bool watch_socket(struct control *c, short what)
 
 /* --- connecting --- */
 
+bool control_knows(const char *keyword)
+{
+    bool is_known = false;
+    PQconninfoOption *options = PQconndefaults();
+    for (const PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++)
+        is_known = is_known || strcmp(o->keyword, keyword) == 0;
+    PQconninfoFree(options);
+    return is_known;
+}
+
 static void ignore_notice(void *arg, const PGresult *result)
 {
     (void)arg, (void)result;

@@ -56,8 +56,13 @@ static void on_connected(void *owner)
 {
     struct cancel *cancel = owner;
     struct buf out = BUF_INIT;
-    if (conn_tls(cancel->server->conn) == NULL) {
+    const struct tls *like = conn_tls(cancel->server->conn);
+    if (like == NULL) {
         send_key(cancel);
+        return;
+    }
+    if (cancel->server->is_direct_tls) {
+        conn_start_tls(cancel->conn, tls_context_of(like), tls_host(like), SLICE_EMPTY);
         return;
     }
     encode_ssl_request(&out);

@@ -419,6 +419,12 @@ COLD static void on_secured(void *owner)
 {
     struct server *server = owner;
     char text[TLS_TEXT_BYTES];
+    if (server->is_direct_tls && !tls_is_postgresql(conn_tls(server->conn))) {
+        fail(server,
+             "server has not agreed to the protocol postgresql (ALPN), which sslnegotiation=direct requires",
+             "08P01", SLICE_EMPTY);
+        return;
+    }
     tls_describe(conn_tls(server->conn), text);
     if (config_settings(server->part->config)->log_connections)
         log_server(server, LOG_LEVEL_LOG, "SSL established: %s", text);
@@ -522,6 +528,14 @@ COLD static void on_connected(void *owner)
         server->tls = tls_slot_get(registry_server_tls(server->part->pool->registry));
     if (server->tls == NULL) {
         begin_login(server);
+        return;
+    }
+    server->is_direct_tls = server->part->database->sslnegotiation == SSL_NEGOTIATION_DIRECT;
+    if (server->is_direct_tls) {
+        struct tls_context *tls = server->tls;
+        server->tls = NULL;
+        conn_start_tls(server->conn, tls, host_of(server), SLICE_EMPTY);
+        tls_context_unref(tls);
         return;
     }
     struct buf out = BUF_INIT;

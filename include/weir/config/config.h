@@ -41,6 +41,7 @@ struct config_database {
     uint64_t query_wait_timeout_us;
     int load_balance_hosts;   /* enum load_balance */
     int target_session_attrs; /* enum target_session */
+    int sslnegotiation;       /* enum ssl_negotiation */
     int max_db_connections;
     int max_db_client_connections;
     uint64_t server_lifetime_us;

@@ -50,6 +50,9 @@ struct control_events {
  */
 typedef void (*control_done)(void *context, const struct pg_result *result, const char *error);
 
+/* Does the libpq at hand know this keyword? */
+bool control_knows(const char *keyword);
+
 /* NULL when memory is out. Does nothing until control_start. */
 struct control *control_new(struct loop *loop, const struct control_options *options,
                             const struct control_events *events);

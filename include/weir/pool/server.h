@@ -55,6 +55,7 @@ struct server {
     uint64_t connect_time_us, request_time_us, idle_since_us;
     struct server_login *login;  /* while logging in; NULL before TLS has been agreed on */
     struct tls_context *tls;     /* counted, while it has been asked for; afterwards its conn's */
+    bool is_direct_tls;          /* TLS without a question; so go its cancel requests */
     uint8_t key[SERVER_KEY_MAX]; /* as BackendKeyData gave it: process id, secret */
     uint16_t key_len;
     struct list cancels; /* cancel requests on their way (pool/cancel); not released while there are any */
