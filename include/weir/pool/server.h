@@ -58,6 +58,7 @@ struct server {
     struct pool_waiter *dedicated_to; /* for whom alone it is being opened */
     const char *replication;          /* of a dedicated one: "physical" or "logical"; else NULL */
     char version[24];                 /* server_version */
+    int major;                        /* the number it begins with; 0: none */
     uint32_t schema_epoch;            /* of the plans it holds; see session_shared */
 
     /* Below: written by whoever leases it. */
@@ -125,5 +126,7 @@ const char *server_state_name(enum server_state state);
 uint32_t server_process_id(const struct server *server);
 /* Is it no PostgreSQL but a pooler's console, which knows neither settings nor the extended protocol? */
 bool server_is_console(const struct server *server);
+/* Does an Execute that no Sync follows begin a transaction block, which a simple query then leaves open? */
+bool server_pipelines_are_blocks(const struct server *server);
 
 #endif
