@@ -244,9 +244,11 @@ static void keep_parameter(struct server *server, const struct frame *frame)
         return;
     encode_parameter_status(&server->login->parameters, view.name, view.value);
     role_take_parameter(&server->role, view.name, view.value);
-    if (slice_equal_str(view.name, "server_version"))
+    if (slice_equal_str(view.name, "server_version")) {
         snprintf(server->version, sizeof(server->version), "%.*s", (int)view.value.len,
                  (const char *)view.value.data);
+        server->major = (int)strtol(server->version, NULL, 10);
+    }
 }
 
 static void send_query(struct server *server, const char *sql)

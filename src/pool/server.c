@@ -662,6 +662,11 @@ void server_adopt(struct server *server)
     }
 }
 
+bool server_pipelines_are_blocks(const struct server *server)
+{
+    return server->major >= 18; /* to older ones, the simple query is the end of the transaction */
+}
+
 bool server_is_console(const struct server *server)
 {
     const char *slash = strchr(server->version, '/');

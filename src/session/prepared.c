@@ -289,7 +289,7 @@ enum route_step route_on_parse(struct client *client, const struct frame *frame,
         step = ROUTE_DONE;
         goto done;
     }
-    struct lease *lease = route_lease(client, is_first_alone(client, statement->class));
+    struct lease *lease = route_lease(client, is_first_alone(client, statement->class), false);
     if (lease == NULL) {
         step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
         goto done;
@@ -342,7 +342,7 @@ static struct lease *extended_lease(struct client *client, struct sql_class *cla
     if (route_is_refused(client, false) || pass_skipped(client, whole))
         return NULL;
     bool is_alone = class != NULL ? is_first_alone(client, class) : transaction_is_held(&client->tx);
-    struct lease *lease = route_lease(client, is_alone);
+    struct lease *lease = route_lease(client, is_alone, false);
     *step = client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if (lease == NULL)
         return NULL;

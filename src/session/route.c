@@ -31,7 +31,7 @@ enum route_step route_fail(struct client *client, const char *sqlstate, const ch
 }
 
 /* The client's lease, with its settings in force; NULL: wait (or the client has ended). */
-struct lease *route_lease(struct client *client, bool must_be_alone)
+struct lease *route_lease(struct client *client, bool must_be_alone, bool is_simple)
 {
     struct lease *lease = client->lease;
     if (lease == NULL) {
@@ -55,7 +55,7 @@ struct lease *route_lease(struct client *client, bool must_be_alone)
         client->lease = lease;
         client_set_state(client, CLIENT_LEASED);
     }
-    if (!lease_prepare(lease, must_be_alone))
+    if (!lease_prepare(lease, must_be_alone || (is_simple && server_pipelines_are_blocks(lease->server))))
         return NULL;
     lease_begin_request(lease);
     return lease;
@@ -218,7 +218,7 @@ bool route_is_refused_by_pin(struct client *client, const struct sql_class *clas
 static enum route_step send_query(struct client *client, struct sql_class *class, const struct frame *frame,
                                   struct slice whole)
 {
-    struct lease *lease = route_lease(client, route_must_be_alone(client, class));
+    struct lease *lease = route_lease(client, route_must_be_alone(client, class), true);
     if (lease == NULL)
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     bool is_sent;
@@ -293,7 +293,7 @@ COLD static enum route_step on_function_call(struct client *client, const struct
     if (config_settings(client->part->config)->pin == PIN_REFUSE &&
         client->part->settings.mode != POOL_MODE_SESSION)
         return route_fail(client, "0A000", "pin = refuse does not allow function calls of the protocol");
-    struct lease *lease = route_lease(client, true);
+    struct lease *lease = route_lease(client, true, true);
     if (lease == NULL)
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if (!sequence_prepare(lease, sql_class_unparsable()))

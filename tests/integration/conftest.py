@@ -9,7 +9,7 @@ from harness import caching, system
 from harness.capability import IS_STRAIGHT, WEIR_BIN, capabilities, is_sanitized
 from harness.certificates import Certificates
 from harness.pooler import Pooler
-from harness.postgres import Postgres
+from harness.postgres import Postgres, make_tls_postgres
 from harness.redis import Redis
 from harness.straight import Straight
 from harness.tap import Tap
@@ -66,21 +66,8 @@ def certificates():
 
 @pytest.fixture(scope="session")
 def tls_postgres(certificates):
-    """A PostgreSQL that speaks TLS. Roles: `app` may come either way, `scram` only by TLS, `cert` only with a
-    certificate of that name, `bare` only without TLS."""
-    server = Postgres(ssl="on", ssl_cert_file=f"'{certificates.crt('server')}'", log_connections="on",
-                      ssl_key_file=f"'{certificates.key('server')}'", ssl_ca_file=f"'{certificates.crt('ca')}'")
-    (server.data / "pg_hba.conf").write_text(
-        "local all all trust\n"
-        "hostnossl all bare 127.0.0.1/32 trust\nhostssl all bare 127.0.0.1/32 reject\n"
-        "hostssl all cert 127.0.0.1/32 cert map=tests\n"
-        "hostssl all scram 127.0.0.1/32 scram-sha-256\nhostnossl all scram,cert 127.0.0.1/32 reject\n"
-        "host all all 127.0.0.1/32 trust\n")
-    (server.data / "pg_ident.conf").write_text("tests app cert\n")
-    server.start().make_roles()
-    with server.connect() as admin:
-        admin.execute("CREATE ROLE cert LOGIN")
-        admin.execute("CREATE ROLE bare LOGIN")
+    """See make_tls_postgres."""
+    server = make_tls_postgres(certificates)
     yield server
     server.remove()
 

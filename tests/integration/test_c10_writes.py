@@ -20,7 +20,7 @@ CREATE TABLE audit (what text); CREATE TABLE source (id int, v text); INSERT INT
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit VALUES (TG_OP); RETURN NEW; END $$;
 CREATE TRIGGER t AFTER INSERT ON source FOR EACH ROW EXECUTE FUNCTION note();
 CREATE TABLE ruled (i int); CREATE RULE r AS ON INSERT TO ruled DO ALSO UPDATE items SET v = 'by rule' WHERE id = 1;
-CREATE FUNCTION change(text) RETURNS void LANGUAGE sql AS $$ UPDATE items SET v = $1 WHERE id = 1 $$;
+CREATE FUNCTION change(text) RETURNS void LANGUAGE sql AS $$ UPDATE public.items SET v = $1 WHERE id = 1 $$;
 CREATE FUNCTION stable_looking(text) RETURNS int LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM change($1); RETURN 1; END $$;
 CREATE PROCEDURE proc(text) LANGUAGE sql AS $$ UPDATE items SET v = $1 WHERE id = 1 $$;
 CREATE PROCEDURE commits(text) LANGUAGE plpgsql AS $$ BEGIN UPDATE items SET v = $1 WHERE id = 1; COMMIT; END $$;
@@ -145,7 +145,7 @@ def test_c10_reads_that_write(cached, sql):
     assert value(reader.query(READ)).startswith("by ")
 
 
-WRITER = "RETURNS %s LANGUAGE plpgsql %s AS $$ BEGIN PERFORM change('by %s'); RETURN %s; END $$;\n"
+WRITER = "RETURNS %s LANGUAGE plpgsql %s AS $$ BEGIN PERFORM public.change('by %s'); RETURN %s; END $$;\n"
 DEEP = "CREATE TYPE mood AS ENUM ('good');" + "".join(f"CREATE FUNCTION {head} " + WRITER % tuple(rest) for head, *rest in [
     ("checks(int)", "bool", "IMMUTABLE", "domain", "true"),
     ("casts(mood)", "int", "IMMUTABLE", "cast", "1"),

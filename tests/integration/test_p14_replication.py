@@ -82,7 +82,7 @@ def test_p14_replication_that_postgresql_refuses_is_told_why(begin, cluster, sou
         admin.execute("ALTER ROLE app NOREPLICATION")
     pooler = begin()
     for _ in range(2):
-        with pytest.raises(psycopg.OperationalError, match="server login failed: FATAL .*replication role"):
+        with pytest.raises(psycopg.OperationalError, match="server login failed: FATAL .*(replication role|start WAL sender)"):
             pooler.connect(replication="database")
     logged(pooler, r"S-\S+: test/app@\S+ closing because: login failed \(age")
     logged(pooler, r"C-\S+: test/app@\S+ closing because: login failed \(age")
@@ -183,6 +183,8 @@ def test_p14_replication_subscription_through_the_pooler(begin, cluster, source)
 
 
 def test_p14_replication_base_backup_and_wal(begin, cluster, source, tmp_path):
+    if cluster.version:
+        pytest.skip("machine: pg_basebackup takes servers of its own version only, which the distribution does not have")
     pooler = begin()
     backup = cluster.directory / "backup"
     took = subprocess.run(run(pooler, "pg_basebackup", "--checkpoint=fast", "-X", "stream", "-D", backup),

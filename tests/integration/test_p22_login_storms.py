@@ -7,7 +7,7 @@ import pytest
 
 from harness import wire
 from harness.crowd import Crowd, crowd
-from harness.postgres import ROLES, Postgres, program
+from harness.postgres import ROLES, Postgres
 from harness.system import as_account
 from harness.wait import SLOW, until
 
@@ -93,7 +93,7 @@ def test_p22_postgresql_is_in_recovery(new_pooler):
             everyone.add(enter, pooler)
         until("PostgreSQL has refused somebody", lambda: "server login failed: FATAL the database system" in pooler.log())
         until("all of them wait", lambda: sum(row["state"] == "login" for row in pooler.show("CLIENTS")) == CLIENTS, 60)
-        subprocess.run([program("pg_ctl"), "-D", server.data, "promote"], check=True, stdout=subprocess.DEVNULL,
+        subprocess.run([server.program("pg_ctl"), "-D", server.data, "promote"], check=True, stdout=subprocess.DEVNULL,
                        cwd=server.directory, **as_account())
         assert everyone.join(90) == [1] * CLIENTS
         assert pooler.log().count("server login failed") < 60, "it is not asked all the time"

@@ -211,7 +211,7 @@ def test_who_waits_meanwhile_is_served_after_the_promotion(serve, own_pair):
 def test_a_primary_that_has_become_read_only_is_left(new_pooler):
     """Roles change without a connection being lost: a write is refused, and the next one finds the other host."""
     one = Postgres().start().make_roles()
-    two = Postgres(STANDBY, one.port).start().make_roles()
+    two = Postgres(address=STANDBY, port=one.port).start().make_roles()
     try:
         name = one.make_database().name
         assert two.make_database().name == name

@@ -70,6 +70,7 @@ struct server {
     bool is_role_in_doubt; /* to be asked again before it is handed out */
     bool is_asked_role;    /* the answer is under way */
     char version[24];      /* server_version */
+    int major;             /* the number it begins with; 0: none */
     uint32_t schema_epoch; /* of the plans it holds; see session_shared */
 
     /* Below: written by whoever leases it. */
@@ -145,5 +146,7 @@ const char *server_state_name(enum server_state state);
 uint32_t server_process_id(const struct server *server);
 /* Is it no PostgreSQL but a pooler's console, which knows neither settings nor the extended protocol? */
 bool server_is_console(const struct server *server);
+/* Does an Execute that no Sync follows begin a transaction block, which a simple query then leaves open? */
+bool server_pipelines_are_blocks(const struct server *server);
 
 #endif

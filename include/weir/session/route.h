@@ -32,8 +32,9 @@ enum route_step route_on_sync(struct client *client, const struct frame *frame, 
 
 /* Ends the client; ROUTE_ENDED. */
 COLD enum route_step route_fail(struct client *client, const char *sqlstate, const char *message);
-/* The client's lease, with its settings in force; NULL: wait (or the client has ended). */
-struct lease *route_lease(struct client *client, bool must_be_alone);
+/* The client's lease, with its settings in force; NULL: wait (or the client has ended). `is_simple`: for a
+ * simple query. */
+struct lease *route_lease(struct client *client, bool must_be_alone, bool is_simple);
 /* Has the message at hand been answered with an error already (settings refused, or cancelled while waiting)?
  */
 bool route_is_refused(struct client *client, bool is_simple);

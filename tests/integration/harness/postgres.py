@@ -9,6 +9,7 @@ import subprocess
 
 import psycopg
 
+from . import versions
 from .system import as_account, free_port, give_to_account, make_directory
 from .wait import seconds, until
 
@@ -59,7 +60,10 @@ def program(name):
 
 
 class Postgres:
-    def __init__(self, address="127.0.0.1", port=None, **settings):
+    """version: such as "18"; without it WEIR_POSTGRES, and without that the distribution's."""
+
+    def __init__(self, version=None, address="127.0.0.1", port=None, **settings):
+        self.version = version or versions.WANTED
         self.address = address
         self.directory = make_directory("weir-pg-")
         self.data = self.directory / "data"
@@ -69,9 +73,13 @@ class Postgres:
         self._made = 0
         self._initdb(settings)
 
+    def program(self, name):
+        """The path of initdb, postgres or pg_ctl of this cluster's version."""
+        return versions.installation(self.version) / "bin" / name if self.version else program(name)
+
     def _initdb(self, settings):
         run = subprocess.run(
-            [program("initdb"), "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+            [self.program("initdb"), "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
              "--locale=C.UTF-8", "--no-sync"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.directory, **as_account())
         assert run.returncode == 0, run.stdout
@@ -91,7 +99,7 @@ class Postgres:
         with open(self.log_path, "ab") as log:
             give_to_account(self.log_path)
             self.process = subprocess.Popen(
-                [program("postgres"), "-D", self.data], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [self.program("postgres"), "-D", self.data], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 cwd=self.directory, start_new_session=True, **as_account())
         until("PostgreSQL accepts connections", self._answers, 60)
         return self
@@ -243,3 +251,22 @@ class Database:
     def drop(self):
         with self.postgres.connect() as admin:
             admin.execute(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
+
+
+def make_tls_postgres(certificates, version=None):
+    """A PostgreSQL that speaks TLS. Roles: `app` may come either way, `scram` only by TLS, `cert` only with a
+    certificate of that name, `bare` only without TLS."""
+    server = Postgres(version, ssl="on", ssl_cert_file=f"'{certificates.crt('server')}'", log_connections="on",
+                      ssl_key_file=f"'{certificates.key('server')}'", ssl_ca_file=f"'{certificates.crt('ca')}'")
+    (server.data / "pg_hba.conf").write_text(
+        "local all all trust\n"
+        "hostnossl all bare 127.0.0.1/32 trust\nhostssl all bare 127.0.0.1/32 reject\n"
+        "hostssl all cert 127.0.0.1/32 cert map=tests\n"
+        "hostssl all scram 127.0.0.1/32 scram-sha-256\nhostnossl all scram,cert 127.0.0.1/32 reject\n"
+        "host all all 127.0.0.1/32 trust\n")
+    (server.data / "pg_ident.conf").write_text("tests app cert\n")
+    server.start().make_roles()
+    with server.connect() as admin:
+        admin.execute("CREATE ROLE cert LOGIN")
+        admin.execute("CREATE ROLE bare LOGIN")
+    return server
