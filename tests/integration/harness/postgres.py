@@ -192,7 +192,7 @@ class Standby(Postgres):
 
     def __init__(self, primary, address="127.0.0.2"):
         self.primary = primary
-        super().__init__(address, primary.port)
+        super().__init__(address=address, port=primary.port)
 
     def _initdb(self, settings):
         run = subprocess.run(
