@@ -137,3 +137,20 @@ def test_passwords_are_prepared_as_postgresql_and_its_clients_do(start, database
     pooler.stop()
     with postgres.connect() as admin:
         admin.execute("DROP ROLE prepared")
+
+
+def test_names_of_any_length(start, database, postgres):
+    """As long as PostgreSQL's own may be, and longer for a database that only Weir knows by it."""
+    role, alias = "r" * 63, "d" * 500
+    with postgres.connect() as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'long-secret'")
+        admin.execute(f"GRANT app TO {role}")
+    try:
+        line = {"host": "127.0.0.1", "port": postgres.port, "dbname": database.name}
+        pooler = start(databases={alias: line}, passwords={role: "long-secret"}, auth_type="scram-sha-256")
+        with pooler.connect(alias, role, password="long-secret") as connection:
+            assert connection.execute("SELECT current_user::text").fetchone() == (role,)
+        assert any(row["database"] == alias and row["user"] == role for row in pooler.show("POOLS"))
+    finally:
+        with postgres.connect() as admin:
+            admin.execute(f"DROP ROLE {role}")
