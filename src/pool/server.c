@@ -262,7 +262,7 @@ COLD static void pass_over(struct server *server)
     const char *misfit = role_misfit(&server->role, target_of(server));
     char reason[100];
     snprintf(reason, sizeof(reason), "%s (target_session_attrs=%s)", misfit,
-             target_session_name(target_of(server)));
+             target_session_name((int)target_of(server)));
     log_end(server, reason);
     destroy(server);
     pool_server_misfit(part, waiter, misfit);
