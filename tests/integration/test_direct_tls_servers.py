@@ -6,43 +6,22 @@ import threading
 import pytest
 
 from harness import wire
-from harness.system import free_port
+from harness.accepting import Accepting
 from harness.wait import seconds, until
 from harness.wire import ServerError, query
 
 HANDSHAKE = 0x16  # the first byte of a TLS record that begins one
 
 
-class Front:
+class Front(Accepting):
     """What stands in front of a PostgreSQL and ends its clients' TLS: it understands nothing but a handshake."""
 
     def __init__(self, port, context):
         self.upstream, self.context = port, context
-        self.port = free_port()
         self.first_bytes, self.protocols = [], []
-        self._ends = []
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for end in self._ends:
-            end.close()
-
-    def _accept(self):
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(near,), daemon=True).start()
-
-    def _serve(self, near):
-        self._ends.append(near)
+    def serve(self, near):
         try:
             first = near.recv(1, socket.MSG_PEEK)
             self.first_bytes.append(first[0] if first else None)

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -165,6 +166,20 @@ def booted(root, postgres):
     made.stop()
 
 
+@contextmanager
+def drop_in(booted, text):
+    """What an administrator's `systemctl edit weir` leaves."""
+    folder = booted.path("/etc/systemd/system/weir.service.d")
+    folder.mkdir()
+    (folder / "override.conf").write_text(text)
+    booted.run("systemctl", "daemon-reload")
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder)
+        booted.run("systemctl", "daemon-reload")
+
+
 def long(test):
     return pytest.mark.full(pytest.mark.timeout(3600)(test))
 
@@ -273,42 +288,32 @@ def test_the_log_is_rotated(booted):
 
 @long
 def test_one_that_hangs_is_replaced(booted):
-    drop_in = booted.path("/etc/systemd/system/weir.service.d/watchdog.conf")
-    drop_in.parent.mkdir()
-    drop_in.write_text("[Service]\nWatchdogSec=1\n")
-    booted.run("systemctl", "daemon-reload")
-    booted.run("systemctl", "restart", "weir")
-    pid = booted.shows("weir", "MainPID")
-    first = booted.shows("weir", "WatchdogTimestampMonotonic")
-    until("the watchdog is fed", lambda: booted.shows("weir", "WatchdogTimestampMonotonic") != first)
-    assert booted.shows("weir", "MainPID") == pid
-    booted.run("sh", "-c", f"kill -STOP {pid}")
-    until("another is there", lambda: booted.shows("weir", "MainPID") not in ("0", pid) and
-          booted.shows("weir", "ActiveState") == "active", 30)
-    assert booted.shows("weir", "NRestarts") == "1"
-    assert ask(booted) == "app"
-    shutil.rmtree(drop_in.parent)
-    booted.run("systemctl", "daemon-reload")
+    with drop_in(booted, "[Service]\nWatchdogSec=1\n"):
+        booted.run("systemctl", "restart", "weir")
+        pid = booted.shows("weir", "MainPID")
+        first = booted.shows("weir", "WatchdogTimestampMonotonic")
+        until("the watchdog is fed", lambda: booted.shows("weir", "WatchdogTimestampMonotonic") != first)
+        assert booted.shows("weir", "MainPID") == pid
+        booted.run("sh", "-c", f"kill -STOP {pid}")
+        until("another is there", lambda: booted.shows("weir", "MainPID") not in ("0", pid) and
+              booted.shows("weir", "ActiveState") == "active", 30)
+        assert booted.shows("weir", "NRestarts") == "1"
+        assert ask(booted) == "app"
 
 
 @long
 def test_it_asks_the_system_for_nothing_that_the_unit_forbids(booted):
-    drop_in = booted.path("/etc/systemd/system/weir.service.d/filter.conf")
-    drop_in.parent.mkdir()
     # As a rule a forbidden call fails; here it would be the end of the process.
-    drop_in.write_text("[Service]\nSystemCallErrorNumber=\n")
-    booted.run("systemctl", "daemon-reload")
-    booted.run("systemctl", "restart", "weir")
-    pid = booted.shows("weir", "MainPID")
-    assert ask(booted) == "app"
-    booted.run("systemctl", "reload", "weir")
-    with connect(booted, "admin", "weir") as console:
-        assert psycopg.ClientCursor(console).execute("SHOW POOLS").fetchall()
-    assert ask(booted) == "app" and booted.shows("weir", "MainPID") == pid
-    booted.run("systemctl", "stop", "weir")
-    assert (booted.shows("weir", "Result"), booted.shows("weir", "NRestarts")) == ("success", "0")
-    shutil.rmtree(drop_in.parent)
-    booted.run("systemctl", "daemon-reload")
+    with drop_in(booted, "[Service]\nSystemCallErrorNumber=\n"):
+        booted.run("systemctl", "restart", "weir")
+        pid = booted.shows("weir", "MainPID")
+        assert ask(booted) == "app"
+        booted.run("systemctl", "reload", "weir")
+        with connect(booted, "admin", "weir") as console:
+            assert psycopg.ClientCursor(console).execute("SHOW POOLS").fetchall()
+        assert ask(booted) == "app" and booted.shows("weir", "MainPID") == pid
+        booted.run("systemctl", "stop", "weir")
+        assert (booted.shows("weir", "Result"), booted.shows("weir", "NRestarts")) == ("success", "0")
     booted.run("systemctl", "start", "weir")
 
 
@@ -366,22 +371,17 @@ def test_it_takes_over_the_file_of_debians_pgbouncer_as_the_documents_say(booted
     text = (ROOT / "docs/from-pgbouncer.md").read_text()
     block = re.search(r"```ini\n( *\[Service\].*?)```", text, re.S)[1]
     booted.run("systemctl", "stop", "weir")
-    drop_in = booted.path("/etc/systemd/system/weir.service.d/override.conf")
-    drop_in.parent.mkdir()
-    drop_in.write_text("\n".join(line.strip() for line in block.splitlines()))
-    booted.run("systemctl", "daemon-reload")
-    log = booted.path("/var/log/postgresql/pgbouncer.log")
-    booted.run("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "weir", "--check", "/etc/pgbouncer/pgbouncer.ini")
-    booted.run("systemctl", "start", "weir")
-    assert booted.path("/run/postgresql/.s.PGSQL.6432").is_socket() and booted.path("/run/postgresql/pgbouncer.pid").exists()
-    assert "Weir" in log.read_text()
-    owner = booted.path(f"/proc/{booted.shows('weir', 'MainPID')}").stat().st_uid
-    assert str(owner) == booted.run("id", "-u", "postgres").strip()
-    booted.run("systemctl", "stop", "weir")
-    assert not booted.path("/run/postgresql/.s.PGSQL.6432").exists() and not booted.path("/run/postgresql/pgbouncer.pid").exists()
-    assert booted.run("stat", "-c", "%U", "/var/log/weir").strip() == "weir"
-    shutil.rmtree(drop_in.parent)
-    booted.run("systemctl", "daemon-reload")
+    with drop_in(booted, "\n".join(line.strip() for line in block.splitlines())):
+        log = booted.path("/var/log/postgresql/pgbouncer.log")
+        booted.run("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "weir", "--check", "/etc/pgbouncer/pgbouncer.ini")
+        booted.run("systemctl", "start", "weir")
+        assert booted.path("/run/postgresql/.s.PGSQL.6432").is_socket() and booted.path("/run/postgresql/pgbouncer.pid").exists()
+        assert "Weir" in log.read_text()
+        owner = booted.path(f"/proc/{booted.shows('weir', 'MainPID')}").stat().st_uid
+        assert str(owner) == booted.run("id", "-u", "postgres").strip()
+        booted.run("systemctl", "stop", "weir")
+        assert not booted.path("/run/postgresql/.s.PGSQL.6432").exists() and not booted.path("/run/postgresql/pgbouncer.pid").exists()
+        assert booted.run("stat", "-c", "%U", "/var/log/weir").strip() == "weir"
 
 
 @long

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from harness import caching, wire
+from harness.accepting import Accepting
 from harness.crowd import crowd
 from harness.postgres import ROLES
 from harness.tap import Tap
@@ -207,32 +208,16 @@ def test_a_cancel_request_travels_as_its_server_does(secured, tls_postgres):
 # a server that is not one
 
 
-class FakeServer:
+class FakeServer(Accepting):
     """Speaks TLS, and of PostgreSQL's protocol as much as a login asks; keeps what it was told."""
 
     def __init__(self, context, mechanisms=(), answer=b"S"):
         self.context, self.mechanisms, self.answer = context, mechanisms, answer
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
         self.logins, self.initial, self.problems = [], [], []
         self.raw = []
+        super().__init__()
 
-    def __enter__(self):
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.listener.close()
-
-    def _serve(self):
-        while True:
-            try:
-                near, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._meet, args=(near,), daemon=True).start()
-
-    def _meet(self, near):
+    def serve(self, near):
         near.settimeout(seconds(10))
         try:
             assert near.recv(8) == wire.SSL_REQUEST

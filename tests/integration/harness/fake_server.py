@@ -1,23 +1,21 @@
 """A server that is no PostgreSQL: it lets everybody in, answers every query with one row, and can be made to do what a
 PostgreSQL at hand does not."""
 
-import socket
 import struct
 import threading
 import time
 
-from .system import free_port
+from .accepting import Accepting
 from .wire import message, text
 
 CANCEL, SSL, GSS = 80877102, 80877103, 80877104
 
 
-class FakeServer:
+class FakeServer(Accepting):
     def __init__(self, key=b"\0\0\0\1abcd", login_delay=0, query_delay=0, refusal=None):
         """`key`: the body of BackendKeyData. `login_delay`, `query_delay`: seconds. `refusal`: SQLSTATE and message of an
         error in answer to every startup packet."""
         self.key, self.login_delay, self.query_delay, self.refusal = key, login_delay, query_delay, refusal
-        self.port = free_port()
         self.cancels = []  # keys, as they came
         self.versions = []
         self.logins = 0
@@ -25,30 +23,13 @@ class FakeServer:
         self._under_way = 0
         self._lock = threading.Lock()
         self._cancelled = threading.Event()
-        self._ends = []
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+    def __exit__(self, *how):
         self._cancelled.set()
-        for end in self._ends:
-            end.close()
+        super().__exit__(*how)
 
-    def _accept(self):
-        while True:
-            try:
-                link, _ = self._listener.accept()
-            except OSError:
-                return
-            self._ends.append(link)
-            threading.Thread(target=self._serve, args=(link,), daemon=True).start()
-
-    def _serve(self, link):
+    def serve(self, link):
         try:
             self._talk(link, link.makefile("rb"))
         except (OSError, ValueError, struct.error):
