@@ -103,11 +103,7 @@ static void want(struct app_watched *watched, const struct config_database *data
 /* The control connections go the way of the others. */
 static const char *libpq_ssl_mode(enum ssl_mode mode)
 {
-    static const char *const names[] = {
-        [SSL_MODE_DISABLE] = "disable",     [SSL_MODE_ALLOW] = "prefer",
-        [SSL_MODE_PREFER] = "prefer",       [SSL_MODE_REQUIRE] = "require",
-        [SSL_MODE_VERIFY_CA] = "verify-ca", [SSL_MODE_VERIFY_FULL] = "verify-full"};
-    return names[mode];
+    return ssl_mode_name(mode == SSL_MODE_ALLOW ? SSL_MODE_PREFER : mode);
 }
 
 /* Without a name libpq looks into the home of whoever has started this process, which may be closed to it. */

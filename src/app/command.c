@@ -153,8 +153,7 @@ static void visit(struct session_worker *session, void *arg)
         session_reconnect(session, task->database);
         break;
     case ADMIN_KILL:
-        atomic_fetch_add(&task->count,
-                         session_kill_served(session, task->database, "admin forced disconnect"));
+        atomic_fetch_add(&task->count, session_kill(session, task->database, "admin forced disconnect"));
         session_pause(session, task->database);
         break;
     case ADMIN_KILL_CLIENT:

@@ -440,3 +440,8 @@ const char *target_session_name(int target)
 {
     return name_of(option_target_session_names, target);
 }
+
+const char *ssl_mode_name(enum ssl_mode mode)
+{
+    return name_of(option_ssl_mode_names, (int)mode);
+}

@@ -42,9 +42,6 @@ static void check_tls(const struct config *config, struct config_problems *probl
             "libpq, by which the cache watches the databases, knows no authorities of its own");
 }
 
-static const char *const ssl_modes[] = {
-    [SSL_MODE_DISABLE] = "disable", [SSL_MODE_ALLOW] = "allow", [SSL_MODE_PREFER] = "prefer"};
-
 /* Where the handshake comes first, plain text is no way out. */
 static void check_negotiation(const struct config *config, const struct config_database *db,
                               struct config_problems *problems)
@@ -55,7 +52,7 @@ static void check_negotiation(const struct config *config, const struct config_d
             problems, db->origin, 0,
             "database \"%s\": sslnegotiation=direct with server_tls_sslmode = %s: it needs require, "
             "verify-ca or verify-full",
-            db->name, ssl_modes[mode]);
+            db->name, ssl_mode_name(mode));
 }
 
 void config_check(const struct config *config, struct config_problems *problems)

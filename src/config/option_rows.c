@@ -53,7 +53,7 @@ const struct option_name option_pool_mode_names[] = {{"session", POOL_MODE_SESSI
                                                      {"transaction", POOL_MODE_TRANSACTION},
                                                      {"statement", POOL_MODE_STATEMENT},
                                                      {NULL, 0}};
-static const struct option_name ssl_mode_names[] = {{"disable", SSL_MODE_DISABLE},
+const struct option_name option_ssl_mode_names[] = {{"disable", SSL_MODE_DISABLE},
                                                     {"allow", SSL_MODE_ALLOW},
                                                     {"prefer", SSL_MODE_PREFER},
                                                     {"require", SSL_MODE_REQUIRE},
@@ -260,7 +260,7 @@ const struct option option_global_rows[] = {
 #undef GROUP
 
 #define GROUP "TLS with clients"
-    {ENUM(client_tls_sslmode, "disable", RELOAD, WORKS, ssl_mode_names,
+    {ENUM(client_tls_sslmode, "disable", RELOAD, WORKS, option_ssl_mode_names,
           "Whether clients may use TLS (allow, prefer), must (require), or must show a certificate signed by "
           "client_tls_ca_file too (verify-ca, verify-full).")},
     {TEXT(client_tls_ca_file, "", RELOAD, WORKS, "Authorities that sign client certificates.")},
@@ -279,7 +279,7 @@ const struct option option_global_rows[] = {
 #undef GROUP
 
 #define GROUP "TLS with servers"
-    {ENUM(server_tls_sslmode, "prefer", RELOAD, WORKS, ssl_mode_names,
+    {ENUM(server_tls_sslmode, "prefer", RELOAD, WORKS, option_ssl_mode_names,
           "Whether servers are asked for TLS (allow, prefer), must use it (require), must show a certificate "
           "signed by server_tls_ca_file (verify-ca) that bears their host name (verify-full).")},
     {TEXT(server_tls_ca_file, "", RELOAD, WORKS,

@@ -18,6 +18,7 @@ extern const size_t option_peer_count;
 extern const struct option_name option_pool_mode_names[];
 extern const struct option_name option_cache_mode_names[];
 extern const struct option_name option_load_balance_names[];
+extern const struct option_name option_ssl_mode_names[];
 extern const struct option_name option_target_session_names[];
 
 #endif

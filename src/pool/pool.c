@@ -412,6 +412,15 @@ COLD static void dedicated_refused(struct pool_part *part, struct pool_waiter *w
     pool_serve(part);
 }
 
+/* The next attempt is its as well. NULL: it was for nobody in particular. */
+COLD static void keep_its_turn(struct pool_part *part, struct pool_waiter *dedicated_to)
+{
+    if (dedicated_to == NULL)
+        return;
+    list_push_front(&part->waiters, &dedicated_to->node);
+    publish_oldest(part);
+}
+
 void pool_server_failed(struct pool_part *part, int host, struct pool_waiter *dedicated_to,
                         const char *reason, const char *sqlstate, struct slice response)
 {
@@ -419,10 +428,7 @@ void pool_server_failed(struct pool_part *part, int host, struct pool_waiter *de
         dedicated_refused(part, dedicated_to, reason, sqlstate);
         return;
     }
-    if (dedicated_to != NULL) { /* the next attempt is its as well */
-        list_push_front(&part->waiters, &dedicated_to->node);
-        publish_oldest(part);
-    }
+    keep_its_turn(part, dedicated_to);
     struct buf copy = BUF_INIT;
     bool is_own = response.len > 0;
     if (is_own) {
@@ -457,10 +463,7 @@ COLD static void fail_patient(struct pool_part *part, uint64_t now, struct slice
 
 void pool_server_misfit(struct pool_part *part, struct pool_waiter *dedicated_to, const char *misfit)
 {
-    if (dedicated_to != NULL) {
-        list_push_front(&part->waiters, &dedicated_to->node);
-        publish_oldest(part);
-    }
+    keep_its_turn(part, dedicated_to);
     if (hosts_none_fits(part)) {
         char text[300];
         struct buf response = BUF_INIT;

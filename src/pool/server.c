@@ -623,13 +623,17 @@ COLD static void test_timeout(struct timer *timer)
     pool_serve(part);
 }
 
+void server_forget_unnamed(struct server *server)
+{
+    statement_unref(server->unnamed);
+    server->unnamed = NULL;
+}
+
 void server_run(struct server *server, const char *sql, bool is_reset)
 {
     server_set_state(server, SERVER_TESTING);
     server->owner = NULL;
-    if (server->unnamed != NULL) /* a simple query is the end of it */
-        statement_unref(server->unnamed);
-    server->unnamed = NULL;
+    server_forget_unnamed(server);
     timer_start(loop_of(server), &server->timer, TEST_TIMEOUT_US, test_timeout);
     struct buf out = BUF_INIT;
     encode_query(&out, slice_str(sql));

@@ -130,7 +130,7 @@ void auth_query_granted(struct client *client, struct server *server)
     if (!lease_reset(
             lease)) /* somebody may have logged in as auth_user, and left another search_path or role */
         return;
-    lease_forget_unnamed(server);
+    server_forget_unnamed(server);
     struct outbox *outbox = client->session->outbox;
     struct buf *out = outbox_make(outbox, server->conn);
     encode_parse(out, SLICE_EMPTY, slice_str(query), SLICE_EMPTY);

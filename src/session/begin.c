@@ -16,7 +16,7 @@ static bool flush_failed(struct lease *lease)
     encode_query(outbox_make(outbox, lease->server->conn), slice_str(FAILED_BLOCK));
     outbox_made(outbox);
     outbox_flush(outbox);
-    lease_forget_unnamed(lease->server);
+    server_forget_unnamed(lease->server);
     transaction_flushed(&lease->client->tx);
     lease->is_holding = true;
     (void)lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW | OWED_BEGIN});
@@ -36,7 +36,7 @@ bool begin_flush(struct lease *lease)
     encode_execute(out, SLICE_EMPTY, 0);
     encode_target(out, MSG_CLOSE, 'S', SLICE_EMPTY);
     outbox_made(outbox);
-    lease_forget_unnamed(lease->server);
+    server_forget_unnamed(lease->server);
     transaction_flushed(tx);
     lease->is_begin_owed = true;
     for (size_t i = 0; i < sizeof(kinds); i++)

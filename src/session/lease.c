@@ -36,14 +36,6 @@ struct lease_portal {
 /* ---- beginning and end
  * ------------------------------------------------------------------------------------------ */
 
-/* A simple query ends the unnamed statement of its session: before the next use it is parsed again. */
-void lease_forget_unnamed(struct server *server)
-{
-    if (server->unnamed != NULL)
-        statement_unref(server->unnamed);
-    server->unnamed = NULL;
-}
-
 COLD static void forget_old_plans(struct lease *lease)
 {
     struct server *server = lease->server;
@@ -57,7 +49,7 @@ COLD static void forget_old_plans(struct lease *lease)
     encode_query(out, SLICE_LITERAL("DEALLOCATE ALL"));
     outbox_made(lease->session->outbox);
     statement_set_clear(server->statements);
-    lease_forget_unnamed(server);
+    server_forget_unnamed(server);
     lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW});
 }
 
@@ -279,9 +271,7 @@ bool lease_reset(struct lease *lease)
     set_server_profile(server, empty);
     if (server->statements != NULL)
         statement_set_clear(server->statements);
-    if (server->unnamed != NULL)
-        statement_unref(server->unnamed);
-    server->unnamed = NULL;
+    server_forget_unnamed(server);
     encode_query(outbox_make(outbox, server->conn), slice_str(DISCARD));
     outbox_made(outbox);
     return lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW});
@@ -571,7 +561,7 @@ COLD static void ask_for_locks(struct lease *lease)
                      "pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() LIMIT 1"));
     outbox_made(outbox);
     outbox_flush(outbox);
-    lease_forget_unnamed(lease->server);
+    server_forget_unnamed(lease->server);
     lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW | OWED_PROBE});
 }
 

@@ -267,28 +267,40 @@ static bool add_host(struct client *client)
     return true;
 }
 
+/* How many there are; their names into `names`, unless it is NULL. */
+static uint32_t options_of_protocol(const struct startup *startup, struct slice *names)
+{
+    struct slice cursor = startup->parameters, name, value;
+    uint32_t count = 0;
+    while (startup_next_parameter(&cursor, &name, &value)) {
+        if (name.len < 5 || memcmp(name.data, "_pq_.", 5) != 0)
+            continue;
+        if (names != NULL)
+            names[count] = name;
+        count++;
+    }
+    return count;
+}
+
 /* A client that asks for more than 3.2, or for options of the protocol, is told what there is. All that 3.2
  * brings is a longer cancel key; 3.1 was never spoken. */
 static bool negotiate(struct client *client, const struct startup *startup)
 {
     enum { NEWEST_MINOR = 2 };
-    struct slice cursor = startup->parameters, name, value;
-    uint32_t count = 0;
     uint16_t minor = startup->minor < NEWEST_MINOR ? startup->minor : NEWEST_MINOR;
     client->has_long_key = minor == NEWEST_MINOR;
-    struct slice *options = malloc(startup->parameters.len * sizeof(*options)); /* more than there can be */
+    uint32_t count = options_of_protocol(startup, NULL);
+    if (minor == startup->minor && count == 0)
+        return true;
+    struct slice *options = malloc((count + 1) * sizeof(*options));
     if (options == NULL) {
         client_fail(client, "53200", "out of memory");
         return false;
     }
-    while (startup_next_parameter(&cursor, &name, &value))
-        if (name.len >= 5 && memcmp(name.data, "_pq_.", 5) == 0)
-            options[count++] = name;
-    if (minor < startup->minor || count > 0) {
-        struct buf out = BUF_INIT;
-        encode_negotiate_version(&out, minor, options, count);
-        login_reply(client, &out);
-    }
+    options_of_protocol(startup, options);
+    struct buf out = BUF_INIT;
+    encode_negotiate_version(&out, minor, options, count);
+    login_reply(client, &out);
     free(options);
     return true;
 }

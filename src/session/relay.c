@@ -55,7 +55,7 @@ COLD static void forget_unnamed(struct lease *lease)
         statement_unref(client->unnamed);
         client->unnamed = NULL;
     }
-    lease_forget_unnamed(lease->server);
+    server_forget_unnamed(lease->server);
 }
 
 static bool forgives(const struct client *client, const struct sql_statement *statement)
@@ -382,7 +382,8 @@ COLD static enum relay_act on_parameter(struct lease *lease, const struct frame 
 {
     struct owed *front = owed_front(&lease->owed);
     struct parameter_view view;
-    if (decode_parameter_status(frame->body, &view))
+    bool is_read = decode_parameter_status(frame->body, &view);
+    if (is_read)
         server_note_parameter(lease->server, view.name, view.value);
     if (lease->purpose == LEASE_GREETING) {
         buf_append_slice(&lease->greeting, whole);
@@ -390,7 +391,7 @@ COLD static enum relay_act on_parameter(struct lease *lease, const struct frame 
     }
     if (front != NULL && front->flags & OWED_SWALLOW)
         return RELAY_DROP;
-    if (lease->client == NULL || !decode_parameter_status(frame->body, &view))
+    if (lease->client == NULL || !is_read)
         return RELAY_PASS;
     bool is_gap = front != NULL && front->flags & OWED_GAP && transaction_has_gap(&lease->client->tx);
     if (!is_news(lease, view.name) || (is_gap && transaction_is_startup(&lease->client->tx, view.name)))

@@ -237,7 +237,7 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     if (!is_sent)
         route_pass(client, whole);
     client->stream_left = frame->total - whole.len;
-    lease_forget_unnamed(lease->server); /* a simple query is the end of it */
+    server_forget_unnamed(lease->server); /* a simple query is the end of it */
     route_replace(&client->unnamed, NULL);
     lease->is_holding = lease->profile_owed > 0 || lease->is_begin_owed || is_gap;
     return ROUTE_DONE;

@@ -56,7 +56,7 @@ bool sequence_prepare(struct lease *lease, struct sql_class *class)
     encode_query(outbox_make(outbox, lease->server->conn), slice_str(DISCARD));
     outbox_made(outbox);
     outbox_flush(outbox);
-    lease_forget_unnamed(lease->server);
+    server_forget_unnamed(lease->server);
     lease->is_holding = true;
     (void)lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = OWED_SWALLOW | OWED_SEQUENCE});
     return false;

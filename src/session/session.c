@@ -74,12 +74,44 @@ static void close_servers(struct session_worker *session)
     }
 }
 
+/* Ends everyone that `is_meant` says. Ending one may end others, so who is meant is settled first; nobody is
+ * freed before the end. */
+static size_t end_clients(struct session_worker *session,
+                          bool (*is_meant)(const struct client *, const void *), const void *context,
+                          const char *sqlstate, const char *reason)
+{
+    size_t count = 0, ended = 0;
+    struct client **chosen = malloc((session->clients.count + 1) * sizeof(struct client *));
+    if (chosen == NULL)
+        return 0;
+    session_enter(session);
+    list_for_each(&session->clients, node)
+    {
+        struct client *client = list_entry(node, struct client, node);
+        if (is_meant(client, context))
+            chosen[count++] = client;
+    }
+    for (size_t i = 0; i < count; i++) {
+        ended += chosen[i]->is_ending ? 0 : 1;
+        client_fail(chosen[i], sqlstate, reason);
+    }
+    session_leave(session);
+    free(chosen);
+    return ended;
+}
+
+static bool is_anyone(const struct client *client, const void *context)
+{
+    (void)client, (void)context;
+    return true;
+}
+
 void session_worker_end(struct session_worker *session)
 {
     session_enter(session);
     peer_end(session);
     timer_stop(&session->drain_timer);
-    session_kill(session, NULL, "server shutting down");
+    end_clients(session, is_anyone, NULL, "57P01", "server shutting down");
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL; pool = pool->next) {
         struct pool_part *part = pool->parts[worker_index(session->worker)];
         while (part != NULL && !list_is_empty(&part->servers[SERVER_LEASED])) {
@@ -179,9 +211,7 @@ static void server_free_state(struct server *server)
     if (server->statements != NULL)
         statement_set_free(server->statements);
     server->statements = NULL;
-    if (server->unnamed != NULL)
-        statement_unref(server->unnamed);
-    server->unnamed = NULL;
+    server_forget_unnamed(server);
 }
 
 static void server_reset(struct server *server)
@@ -335,38 +365,6 @@ void session_spread_cancel(struct session_worker *from, const uint8_t key[8], bo
  * ----------------------------------------------------------------------------------------------------------------
  */
 
-/* Ends everyone that `is_meant` says. Ending one may end others, so who is meant is settled first; nobody is
- * freed before the end. */
-static size_t end_clients(struct session_worker *session,
-                          bool (*is_meant)(const struct client *, const void *), const void *context,
-                          const char *sqlstate, const char *reason)
-{
-    size_t count = 0, ended = 0;
-    struct client **chosen = malloc((session->clients.count + 1) * sizeof(struct client *));
-    if (chosen == NULL)
-        return 0;
-    session_enter(session);
-    list_for_each(&session->clients, node)
-    {
-        struct client *client = list_entry(node, struct client, node);
-        if (is_meant(client, context))
-            chosen[count++] = client;
-    }
-    for (size_t i = 0; i < count; i++) {
-        ended += chosen[i]->is_ending ? 0 : 1;
-        client_fail(chosen[i], sqlstate, reason);
-    }
-    session_leave(session);
-    free(chosen);
-    return ended;
-}
-
-static bool is_anyone(const struct client *client, const void *context)
-{
-    (void)client, (void)context;
-    return true;
-}
-
 static bool is_of_database(const struct client *client, const void *database)
 {
     return client->part != NULL && client->part->pool->database == database;
@@ -411,19 +409,13 @@ size_t session_kill_client(struct session_worker *session, uint64_t id, uint64_t
     return end_clients(session, is_called, &name, "57P01", reason);
 }
 
-size_t session_kill(struct session_worker *session, const struct registry_database *database,
-                    const char *reason)
-{
-    return end_clients(session, database != NULL ? is_of_database : is_anyone, database, "57P01", reason);
-}
-
 static bool is_served(const struct client *client, const void *database)
 {
     return client->state != CLIENT_CONSOLE && (database == NULL || is_of_database(client, database));
 }
 
-size_t session_kill_served(struct session_worker *session, const struct registry_database *database,
-                           const char *reason)
+size_t session_kill(struct session_worker *session, const struct registry_database *database,
+                    const char *reason)
 {
     return end_clients(session, is_served, database, "57P01", reason);
 }

@@ -187,5 +187,6 @@ const char *pool_mode_name(enum pool_mode mode);
 const char *cache_mode_name(enum cache_mode mode);
 const char *load_balance_name(int mode);
 const char *target_session_name(int target);
+const char *ssl_mode_name(enum ssl_mode mode);
 
 #endif

@@ -125,6 +125,10 @@ void server_set_state(struct server *server, enum server_state state);
  */
 COLD void server_close(struct server *server, const char *reason);
 
+/* What its unnamed statement is, is not known any more: a simple query ends it. Before the next use it is
+ * parsed again. */
+void server_forget_unnamed(struct server *server);
+
 /* Runs `sql` alone, on a server that is idle or just released; then idle, or closed if it fails. */
 COLD void server_run(struct server *server, const char *sql, bool is_reset);
 

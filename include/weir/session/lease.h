@@ -144,9 +144,6 @@ void lease_end_request(struct lease *lease, char status);
  * is allowed. */
 void lease_ended_for(struct client *client);
 
-/* What the server's unnamed statement is, is not known any more. */
-void lease_forget_unnamed(struct server *server);
-
 /* The client's kept messages may go on. */
 void lease_resume_client(struct lease *lease);
 

@@ -148,12 +148,10 @@ void session_keep_minimums(struct session_worker *session);
 /* What auth_file knows of the pool's user, for its servers. */
 void session_share_credential(struct session_worker *session, struct pool *pool);
 
-/* Ends all clients (NULL), or those of a database; all but the console's own; or the one of this number or
- * pointer (0: not given). Returns how many. */
+/* Ends all clients but the console's own (NULL), or those of a database; or the one of this number or pointer
+ * (0: not given). Returns how many. */
 size_t session_kill(struct session_worker *session, const struct registry_database *database,
                     const char *reason);
-size_t session_kill_served(struct session_worker *session, const struct registry_database *database,
-                           const char *reason);
 size_t session_kill_client(struct session_worker *session, uint64_t id, uint64_t pointer, const char *reason);
 
 /* SHUTDOWN WAIT_FOR_SERVERS: ends those who wait for a server, unless they get one soon. Others end when they
