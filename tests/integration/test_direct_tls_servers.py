@@ -74,7 +74,7 @@ def test_the_handshake_comes_first(serve, front):
     assert pooler.wire().value("SELECT 1") == "1"
     assert front.first_bytes == [HANDSHAKE] and front.protocols == ["postgresql"]
     assert pooler.show("SERVERS")[0]["tls"].startswith("TLSv1.3/")
-    assert "SSL established: TLSv1.3/" in pooler.log()
+    pooler.says("SSL established: TLSv1.3/")
 
 
 def test_p10_a_cancel_request_goes_the_same_way(serve, front, database):
@@ -96,8 +96,8 @@ def test_without_the_name_of_the_protocol_there_is_no_connection(serve, database
         pooler = serve(nameless.port)
         with pytest.raises(ServerError):
             pooler.wire()
-        assert ("server login failed: server has not agreed to the protocol postgresql (ALPN), which sslnegotiation=direct"
-                " requires") in pooler.log()
+        pooler.says("server login failed: server has not agreed to the protocol postgresql (ALPN), which"
+                    " sslnegotiation=direct requires")
 
 
 def test_a_server_that_wants_to_be_asked(serve, tls_postgres):
@@ -105,7 +105,7 @@ def test_a_server_that_wants_to_be_asked(serve, tls_postgres):
     pooler = serve(tls_postgres.port)
     with pytest.raises(ServerError):
         pooler.wire()
-    assert "server login failed: login failed:" in pooler.log()
+    pooler.says("server login failed: login failed:")
 
 
 def test_a_reload_takes_effect(serve, front, tls_postgres):

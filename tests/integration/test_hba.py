@@ -98,7 +98,7 @@ def test_peer_and_maps(ruled):
     assert enter(pooler, "app", host=pooler.directory) == "app"
     assert enter(pooler, "other", host=pooler.directory) == "other"
     assert "unix socket login rejected" in refusal(pooler, user="scram", host=pooler.directory)
-    assert "ident map here does not have a match" in pooler.log()
+    pooler.says("ident map here does not have a match")
     assert "unix socket login rejected" in refusal(pooler, user="app", dbname="second", host=pooler.directory)
     # Who is called what the system calls him gets past Weir, and only then is PostgreSQL asked, which has no such role.
     assert "rejected" not in refusal(pooler, user=me, dbname="second", host=pooler.directory)
@@ -120,7 +120,7 @@ def test_a_bad_line_costs_that_line_and_is_named(ruled):
     assert enter(pooler, "other") == "other"
     assert "no pg_hba.conf entry" in refusal(pooler, user="app")
     for line in (2, 3, 4, 5):
-        assert f"{pooler.options['auth_hba_file']}:{line}: " in pooler.log()
+        pooler.says(f"{pooler.options['auth_hba_file']}:{line}: ")
 
 
 @pytest.mark.parametrize("rules, problem", [
@@ -136,7 +136,7 @@ def test_rules_that_cannot_be_used_stop_the_start_and_leave_a_running_process_al
         write(pooler, rules)
     with pytest.raises(ServerError, match="RELOAD failed, see logs for additional details"):
         pooler.reload()
-    assert problem in pooler.log()
+    pooler.says(problem)
     assert enter(pooler, "app") == "app", "the old rules are in force"
     stillborn = ruled("", check=False)
     if rules is None:
@@ -145,7 +145,7 @@ def test_rules_that_cannot_be_used_stop_the_start_and_leave_a_running_process_al
         write(stillborn, rules)
     stillborn.spawn()
     assert stillborn.process.wait(15) != 0
-    assert problem in stillborn.log()
+    stillborn.says(problem)
     stillborn.process = None
 
 
@@ -169,7 +169,7 @@ def test_hba_without_a_file_is_refused(ruled):
     pooler.options["auth_hba_file"] = None
     pooler.spawn()
     assert pooler.process.wait(15) != 0
-    assert "auth_type = hba needs auth_hba_file" in pooler.log()
+    pooler.says("auth_type = hba needs auth_hba_file")
     pooler.process = None
 
 

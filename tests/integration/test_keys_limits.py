@@ -64,7 +64,7 @@ def test_the_reserve_is_for_who_waits_too_long(start):
     waiting.send(query(ONE))
     waiting.ready()
     assert 0.9 <= time.monotonic() - began < seconds(3)
-    assert "taking connection from reserve_pool" in pooler.log()
+    pooler.says("taking connection from reserve_pool")
 
 
 def test_no_reserve_without_a_timeout(start):

@@ -43,7 +43,7 @@ def begin(new_pooler, source):
 
 
 def logged(pooler, pattern, times=1):
-    until(f"{pattern} in the log", lambda: len(re.findall(pattern, pooler.log())) >= times)
+    pooler.says(re.compile(pattern), times)
 
 
 def walsenders(cluster):

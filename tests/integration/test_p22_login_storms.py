@@ -91,7 +91,7 @@ def test_p22_postgresql_is_in_recovery(new_pooler):
         everyone = Crowd()
         for _ in range(CLIENTS):
             everyone.add(enter, pooler)
-        until("PostgreSQL has refused somebody", lambda: "server login failed: FATAL the database system" in pooler.log())
+        pooler.says("server login failed: FATAL the database system")
         until("all of them wait", lambda: sum(row["state"] == "login" for row in pooler.show("CLIENTS")) == CLIENTS, 60)
         subprocess.run([server.program("pg_ctl"), "-D", server.data, "promote"], check=True, stdout=subprocess.DEVNULL,
                        cwd=server.directory, **as_account())

@@ -107,7 +107,7 @@ def test_p23_the_function_of_the_manual_spares_the_superuser(lookup, database, p
 def test_p23_no_row(lookup):
     pooler = lookup()
     assert refusal(pooler, "nobody")[:2] == ("28000", "no such user")
-    assert "closing because: no such user (age" in pooler.log()
+    pooler.says("closing because: no such user (age")
 
 
 @pytest.mark.parametrize("method", ["plain", "md5", "scram-sha-256"])
@@ -159,7 +159,7 @@ def test_p23_a_query_that_is_no_good_is_named_in_the_log(lookup, query, problem)
     pooler = lookup(line={"auth_query": query}, more={}, auth_dbname="test")
     for _ in range(2):
         assert refusal(pooler, "scram")[:2] == ("08P01", "bouncer config error")
-    assert problem in pooler.log()
+    pooler.says(problem)
     assert ROLES["scram"][0] not in pooler.log() and "SCRAM-SHA-256$" not in pooler.log()
     assert enter(pooler, "app") == "app", "those in the file are not concerned"
     target = {key: value for key, value in pooler.databases["test"].items() if key != "auth_query"}
@@ -229,7 +229,7 @@ def test_p23_an_auth_user_who_does_not_exist_or_may_not_look(lookup, auth_user, 
     with pytest.raises(psycopg.OperationalError) as failure:
         enter(pooler, "scram")
     assert "bouncer config error" in str(failure.value) or "ghost" in str(failure.value)
-    until("the log says why", lambda: re.search(phrase, pooler.log()))
+    pooler.says(re.compile(phrase))
     assert enter(pooler, "app") == "app"
 
 
@@ -290,9 +290,9 @@ def test_p23_database_and_global_settings(lookup, database, postgres):
         "console": {**line, "dbname": "postgres", "auth_user": "control", "auth_dbname": "pgbouncer"}})
     assert enter(pooler, "scram", dbname="own") == "scram"
     assert refusal(pooler, "scram")[:2] == ("08P01", "bouncer config error")
-    assert 'authentication database "nowhere" is not configured' in pooler.log()
+    pooler.says('authentication database "nowhere" is not configured')
     assert refusal(pooler, "scram", dbname="console")[1] == "bouncer config error"
-    assert 'cannot use the reserved "pgbouncer" database as an auth_dbname' in pooler.log()
+    pooler.says('cannot use the reserved "pgbouncer" database as an auth_dbname')
     with pooler.admin() as console:
         console.run("DISABLE look")
     assert refusal(pooler, "scram", dbname="own")[1] == 'authentication database "look" is disabled'

@@ -210,7 +210,7 @@ def test_pause_and_resume(start):
 def tell(pooler, number, answer="shutting down"):
     """Sends a signal, and waits until the log has the answer."""
     pooler.process.send_signal(number)
-    until(f"the log says: {answer}", lambda: answer in pooler.log())
+    pooler.says(answer)
 
 
 def test_shutdown_waits_for_transactions(start):

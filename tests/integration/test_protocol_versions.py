@@ -126,4 +126,4 @@ def test_a_server_key_that_is_too_long_ends_the_login(new_pooler):
         pooler = new_pooler({"test": {"host": "127.0.0.1", "port": server.port}}).start()
         client = pooler.bare_wire()
         client.send(wire.startup(user="app", database="test"))
-        until("the log says why", lambda: "unexpected message 'K' from server" in pooler.log())
+        pooler.says("unexpected message 'K' from server")

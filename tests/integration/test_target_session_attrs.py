@@ -109,7 +109,8 @@ def test_the_role_of_a_host_is_remembered(serve, pair):
         assert client.value(ROLE) == "f"
         with pooler.admin() as console:
             console.run("RECONNECT")
-    assert pooler.log().count("server is in hot standby mode (target_session_attrs=primary)") == 1
+    passed_over = "server is in hot standby mode (target_session_attrs=primary)"
+    assert pooler.says(passed_over).count(passed_over) == 1
 
 
 def test_where_no_host_fits_a_client_is_told(serve, pair):
@@ -133,7 +134,7 @@ def test_a_session_that_waits_in_vain_is_told_why(serve, own_pair):
     answer = client.up_to("EZ")
     assert "target_session_attrs=standby: server is not in hot standby mode" in answer.errors[0]["M"]
     assert 1 < time.monotonic() - began < seconds(10)
-    assert "closing because: server is not in hot standby mode" in pooler.log()
+    pooler.says("closing because: server is not in hot standby mode")
 
 
 def test_a_standby_is_preferred_and_a_primary_will_do(serve, own_pair):
@@ -231,7 +232,7 @@ def test_a_primary_that_has_become_read_only_is_left(new_pooler):
               == ["25006"])
         assert not client.query("INSERT INTO notes VALUES (2)").errors
         assert client.value(where) == STANDBY
-        assert "closing because: session is read-only" in pooler.log()
+        pooler.says("closing because: session is read-only")
     finally:
         two.remove()
         one.remove()

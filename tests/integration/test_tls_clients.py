@@ -46,7 +46,7 @@ def test_who_gets_tls(start, certificates, mine, theirs, expected):
     shown = row["tls"] if expected else "no"
     assert bool(row["tls"]) == expected
     assert shown == "no" or re.fullmatch(r"TLSv1\.3/TLS_[A-Z0-9_]+", shown)
-    assert f"login attempt: db=test user=app tls={shown}\n" in pooler.log()
+    pooler.says(f"login attempt: db=test user=app tls={shown}\n")
 
 
 def test_who_must_have_tls_is_told_so(start, certificates):
@@ -54,7 +54,7 @@ def test_who_must_have_tls_is_told_so(start, certificates):
     client = pooler.bare_wire()
     with pytest.raises(ServerError, match="SSL required"):
         client.login("app", "test")
-    assert "pooler error: SSL required" in pooler.log()
+    pooler.says("pooler error: SSL required")
     client = pooler.bare_wire()
     client.send(SSL_REQUEST)
     assert client.raw(1) == b"S"
@@ -88,7 +88,7 @@ def test_versions(start, certificates, version):
     if version == ssl.TLSVersion.TLSv1_2:
         with pytest.raises((ssl.SSLError, ConnectionResetError)):
             new.bare_wire().secure(certificates.context(version=version))
-        assert re.search(r"closing because: TLS: unsupported protocol", new.log())
+        new.says(re.compile(r"closing because: TLS: unsupported protocol"))
     else:
         new.bare_wire().secure(certificates.context(version=version)).login("app", "test")
 
@@ -143,7 +143,7 @@ def test_only_a_certificate_of_the_authority_lets_in(start, certificates, mode):
     for name, words in (("stranger", "certificate verify failed"), (None, "did not return a certificate")):
         with pytest.raises(psycopg.OperationalError):
             pooler.connect(**certificates.libpq(name))
-        until(words, lambda: words in pooler.log())
+        pooler.says(words)
 
 
 def test_below_verify_a_bad_certificate_does_not_matter(start, certificates):
@@ -260,7 +260,7 @@ def test_what_cannot_work_is_refused_at_the_start_and_by_a_reload(start, new_poo
     wrong.spawn()
     assert wrong.process.wait(20) != 0
     wrong.process = None
-    assert words in wrong.log()
+    wrong.says(words)
     named = next(iter(changes))
     assert named == "auth_type" or re.search(r"weir\.ini(:\d+)?: (client|server)_tls", wrong.log())
 
@@ -269,7 +269,7 @@ def test_what_cannot_work_is_refused_at_the_start_and_by_a_reload(start, new_poo
     pooler.write_config()
     with pooler.admin() as console, pytest.raises(ServerError, match="RELOAD failed, see logs"):
         console.run("RELOAD")
-    assert words in pooler.log()
+    pooler.says(words)
     assert value(pooler.connect(**certificates.libpq())) == 1
 
 
@@ -279,7 +279,7 @@ def test_two_halves_of_a_change_by_set(start, certificates):
     with pooler.admin() as console:
         console.run(f"SET client_tls_key_file = '{certificates.key('foreign')}'")
         assert value(pooler.connect(**certificates.libpq())) == 1
-        assert "the one in use stays until both fit" in pooler.log()
+        pooler.says("the one in use stays until both fit")
         console.run(f"SET client_tls_cert_file = '{certificates.crt('foreign')}'")
     with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
         pooler.connect(**certificates.libpq())

@@ -12,7 +12,7 @@ import pytest
 from harness import wire
 from harness.crowd import Crowd
 from harness.system import descriptors, resident_bytes
-from harness.wait import seconds, until
+from harness.wait import seconds
 from harness.wire import SSL_REQUEST, Closed, Wire
 
 pytestmark = pytest.mark.needs("exact_errors")
@@ -93,7 +93,7 @@ def test_p15_an_ssl_request_twice(start, certificates):
     assert client.raw(1) == b"S"
     client.send(SSL_REQUEST)  # no record of TLS
     assert b"SSLRequest" not in ending(client)
-    until("the reason", lambda: "closing because: TLS: wrong version number" in pooler.log())
+    pooler.says("closing because: TLS: wrong version number")
     assert still_serves(pooler, certificates)
 
 
@@ -156,7 +156,7 @@ def test_p15_a_handshake_that_stops_ends_by_the_login_timeout(start, certificate
     direct.send(b"\x16")
     for client in [*silent, direct]:
         assert b"client_login_timeout" not in ending(client), "in the clear"
-    assert pooler.log().count("closing because: client_login_timeout") == 5
+    pooler.says("closing because: client_login_timeout", 5)
     assert still_serves(pooler, certificates)
 
 
@@ -168,7 +168,7 @@ def test_p15_records_that_nobody_encrypted(start, certificates):
         below.sendall(b"\x17\x03\x03" + struct.pack("!H", 100) + bytes(100))
     with pytest.raises((Closed, OSError)):
         client.next()
-    until("the reason", lambda: "closing because: TLS: " in pooler.log())
+    pooler.says("closing because: TLS: ")
     assert still_serves(pooler, certificates)
 
 

@@ -151,6 +151,14 @@ class Pooler:
     def log(self):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
+    def says(self, words, times=1):
+        """Waits until the log has these words, a text or a compiled pattern, so often; returns the log. What a client
+        sees may come before the line about it, also when Weir is well."""
+        def enough():
+            log = self.log()
+            return (len(words.findall(log)) if isinstance(words, re.Pattern) else log.count(words)) >= times and log
+        return until(f"the log says {words!r}", enough)
+
     @property
     def pid(self):
         return self.process.pid
