@@ -12,7 +12,7 @@ import pytest
 from harness import wire
 from harness.crowd import Crowd
 from harness.system import descriptors, resident_bytes
-from harness.wait import seconds
+from harness.wait import seconds, until
 from harness.wire import SSL_REQUEST, Closed, Wire
 
 pytestmark = pytest.mark.needs("exact_errors")
