@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import socket
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import sockets, system
-from harness.wait import until
+from harness.wait import seconds, until
 
 can_look = pytest.mark.skipif(not sockets.can_look(), reason="machine: no look at another process's sockets")
 
@@ -52,6 +53,15 @@ def test_buffers_of_the_kernel(start, database):
     pooler = start(tcp_socket_buffer=100000)
     for name in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         assert of_connections(pooler, database, socket.SOL_SOCKET, name) == [200000, 200000], "the kernel doubles it"
+
+
+def test_small_buffers_of_the_kernel_do_not_stall_a_long_answer(start):
+    """A buffer that one segment fills waits for the acknowledgement that the other side delays: 12 s for this answer."""
+    pooler = start(tcp_socket_buffer=4096)
+    client = pooler.wire()
+    begun = time.monotonic()
+    assert len(client.value("SELECT repeat('x', 20000000)")) == 20_000_000
+    assert time.monotonic() - begun < seconds(4)
 
 
 @can_look
