@@ -23,7 +23,8 @@ struct cancel {
     struct server *server;
     struct conn *conn;
     struct timer timer;
-    bool has_left;
+    bool has_left, is_late;
+    struct list watchers;
 };
 
 static void end(struct cancel *cancel)
@@ -31,6 +32,11 @@ static void end(struct cancel *cancel)
     timer_stop(&cancel->timer);
     conn_free(cancel->conn);
     list_remove(&cancel->server->cancels, &cancel->node);
+    struct list_node *node;
+    while ((node = list_pop_front(&cancel->watchers)) != NULL) {
+        struct cancel_watcher *watcher = list_entry(node, struct cancel_watcher, node);
+        watcher->done(watcher, cancel->is_late);
+    }
     free(cancel);
 }
 
@@ -98,6 +104,7 @@ static void timed_out(struct timer *timer)
 {
     struct cancel *cancel = list_entry(timer, struct cancel, timer);
     struct server *server = cancel->server;
+    cancel->is_late = true;
     if (cancel->has_left) {
         server->close_needed = true;
         server->close_reason = "cancel_wait_timeout";
@@ -117,6 +124,7 @@ void cancel_send(struct server *server)
     if (cancel == NULL)
         return;
     cancel->server = server;
+    list_init(&cancel->watchers);
     cancel->conn = conn_connect(server->part->worker, &server->address,
                                 &server->part->settings.socket_options, &handler, cancel, &error);
     if (cancel->conn == NULL) {
@@ -134,6 +142,12 @@ void cancel_send(struct server *server)
 bool cancel_is_pending(const struct server *server)
 {
     return !list_is_empty(&server->cancels);
+}
+
+void cancel_watch(struct server *server, struct cancel_watcher *watcher)
+{
+    struct cancel *cancel = list_entry(list_first(&server->cancels), struct cancel, node);
+    list_push_back(&cancel->watchers, &watcher->node);
 }
 
 void cancel_forget(struct server *server)

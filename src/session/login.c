@@ -10,6 +10,7 @@
 #include "login.h"
 #include "weir/net/tls.h"
 #include "weir/session/cached.h"
+#include "weir/session/cancel_request.h"
 #include "weir/session/peer.h"
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
@@ -22,6 +23,7 @@ void client_login_free(struct client_login *login)
     if (login == NULL)
         return;
     peer_forget_client(login->forward);
+    cancel_request_forget_client(login->cancel);
     free(login->user);
     free(login->database);
     credential_unref(login->credential);
@@ -383,10 +385,11 @@ COLD static void cancel_own(struct client *client, struct slice key)
     uint8_t own[CLIENT_KEY_BYTES];
     memcpy(own, key.data, CLIENT_KEY_BYTES);
     own[1] &= 0xFC;
-    if (key.len == CLIENT_KEY_BYTES)
-        session_spread_cancel(client->session, own, false);
-    else if (cancel_key_is_long_of(secret, own, key))
-        session_spread_cancel(client->session, own, true);
+    bool is_long = key.len != CLIENT_KEY_BYTES;
+    if (is_long && !cancel_key_is_long_of(secret, own, key))
+        client_close(client, "cancel request");
+    else
+        cancel_request_spread(client, own, is_long);
 }
 
 COLD static void pass_cancel_on(struct client *client, struct slice key)
@@ -396,7 +399,8 @@ COLD static void pass_cancel_on(struct client *client, struct slice key)
         return;
     if (peer == NULL)
         cancel_own(client, key);
-    client_close(client, "cancel request");
+    else
+        client_close(client, "cancel request");
 }
 
 /* ---- TLS ---- */
@@ -446,6 +450,8 @@ static size_t startup_data(struct client *client, struct slice data)
 {
     struct startup startup;
     struct error error = ERROR_INIT;
+    if (client->login->forward != NULL || client->login->cancel != NULL)
+        return data.len; /* one request is all that this connection is for */
     if (data.data[0] == TLS_HANDSHAKE && !client->login->has_encryption_answer &&
         begin_direct_tls(client, data))
         return data.len;

@@ -31,6 +31,7 @@ struct client_login {
     bool is_unknown_database;        /* which is told to those alone who have proven who they are */
     bool is_from_query;              /* the credential, or that there is none, is the answer of auth_query */
     struct peer_forward *forward;    /* its cancel request is on the way to another process */
+    struct cancel_request *cancel;   /* its cancel request is on the way to the server it is for */
     struct pool_dedicated dedicated; /* for replication */
     struct buf startup;              /* what it is opened with */
 };

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "weir/cache/cache.h"
-#include "weir/pool/cancel.h"
 #include "weir/session/cached.h"
 #include "weir/session/client.h"
 #include "weir/session/outbox.h"
@@ -301,65 +300,6 @@ const struct server_events session_server_events = {
     .granted = granted,
     .failed = failed,
 };
-
-/* ---- cancel
- * ---------------------------------------------------------------------------------------------------------------
- */
-
-struct cancel_mail {
-    struct mail mail;
-    struct session_worker *session;
-    uint8_t key[CLIENT_KEY_BYTES];
-    bool is_long;
-};
-
-COLD static void cancel_waiting(struct client *client)
-{
-    /* Its query has not gone anywhere: it is the first thing in the kept input, and is answered here. */
-    if (client->state == CLIENT_WAITING) {
-        pool_stop_waiting(&client->waiter);
-        client_set_state(client, CLIENT_IDLE);
-    }
-    cached_forget(client);
-    client->is_cancelled = true;
-    conn_kick(client->conn);
-}
-
-void session_cancel_key(struct session_worker *session, const uint8_t key[8], bool is_long)
-{
-    struct client *client;
-    HASH_FIND(hh, session->by_key, key, CLIENT_KEY_BYTES, client);
-    if (client == NULL || client->has_long_key != is_long)
-        return;
-    session_enter(session);
-    if (client->state == CLIENT_WAITING || cached_is_waiting(client))
-        cancel_waiting(client);
-    else if (client->state == CLIENT_REPLICATION && client->lease != NULL)
-        cancel_send(client->lease->server);
-    else if (client->lease != NULL && !owed_is_empty(&client->lease->owed))
-        lease_cancel(client->lease);
-    session_leave(session);
-}
-
-static void cancel_arrived(struct mail *mail)
-{
-    struct cancel_mail *cancel = (struct cancel_mail *)(void *)mail;
-    session_cancel_key(cancel->session, cancel->key, cancel->is_long);
-    free(cancel);
-}
-
-void session_spread_cancel(struct session_worker *from, const uint8_t key[8], bool is_long)
-{
-    for (int i = 0; i < from->shared->worker_count; i++) {
-        struct session_worker *to = from->shared->workers[i];
-        struct cancel_mail *cancel = malloc(sizeof(*cancel));
-        if (cancel == NULL)
-            return;
-        *cancel = (struct cancel_mail){.mail = {.run = cancel_arrived}, .session = to, .is_long = is_long};
-        memcpy(cancel->key, key, CLIENT_KEY_BYTES);
-        worker_post(to->worker, &cancel->mail);
-    }
-}
 
 /* ---- commands
  * ----------------------------------------------------------------------------------------------------------------

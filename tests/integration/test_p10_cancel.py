@@ -178,6 +178,44 @@ def test_p10_a_cancel_that_cannot_leave_gives_up_and_its_server_serves_on(start,
         assert time.monotonic() - began < seconds(4)
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+def test_p10_whoever_asks_is_kept_until_the_request_has_come_to_its_server(start, database, tap, is_late):
+    """Or else its next query on the same connection could be the one that a late request meets."""
+    pooler = start(port=tap.port, cancel_wait_timeout=1 if is_late else 600)
+    client = pooler.wire()
+    client.do("SELECT 1")
+    tap.refuse_new()
+    client.send(query("SELECT pg_sleep(600)"))
+    until("it runs", lambda: running(database) == 1)
+    with Wire(pooler.port) as link:
+        link.send(wire.cancel_request(*client.key))
+        until("the request has left", lambda: tap.swallowed == 1)
+        if not is_late:
+            assert link.is_quiet(0.3)
+            tap.cut()
+        assert not link.rest()
+    pooler.says("closing because: " + ("cancel_wait_timeout" if is_late else "cancel request"))
+
+
+def test_p10_a_connection_is_good_for_one_cancel_request(start, database, tap):
+    pooler = start(port=tap.port)
+    client = pooler.wire()
+    client.do("SELECT 1")
+    tap.refuse_new()
+    client.send(query("SELECT pg_sleep(600)"))
+    until("it runs", lambda: running(database) == 1)
+    with Wire(pooler.port) as link:
+        for _ in range(3):
+            link.send(wire.cancel_request(*client.key))
+        until("the request has left", lambda: tap.swallowed == 1)
+        link.send(wire.cancel_request(*client.key) + b"anything")
+        assert link.is_quiet(0.3)
+        tap.is_deaf = False
+        tap.cut()
+        assert not link.rest()
+    assert pooler.wire().value("SELECT 'alive'") == "alive"
+
+
 @contextlib.contextmanager
 def full_house(port):
     """A port where connections are neither taken nor refused: nobody accepts, and the queue is full."""

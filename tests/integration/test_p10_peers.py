@@ -101,6 +101,24 @@ def test_p10_many_cancel_requests_for_one_peer_wait_for_their_turn(group, databa
         assert cancels_through(database, members[2], victim)
 
 
+def test_p10_a_connection_is_good_for_one_cancel_request(new_pooler, database, tap):
+    """What else comes on it while the peer is told is of no one's interest."""
+    pooler = new_pooler({"test": {"host": "127.0.0.1", "port": database.postgres.port, "dbname": database.name}},
+                        {"peer_id": 1})
+    pooler.peers = {2: {"host": "127.0.0.1", "port": tap.port}}
+    pooler.start()
+    tap.refuse_new()
+    with pooler.bare_wire() as link:
+        link.send(wire.cancel_request(2 << 18, b"1234"))
+        until("the request has left", lambda: tap.swallowed == 1)
+        link.send(wire.cancel_request(2 << 18, b"1234"))
+        assert link.is_quiet(0.3)
+        assert tap.swallowed == 1
+        tap.cut()
+        assert not link.rest()
+    assert pooler.wire().value("SELECT 'alive'") == "alive"
+
+
 def test_p10_a_peer_gets_no_more_connections_than_it_may_have(group, new_pooler, database, tap):
     """pool_size of [peers]; the others wait."""
     group.add(2)

@@ -166,10 +166,4 @@ void session_reconnect(struct session_worker *session, const struct registry_dat
 /* Console output for the client of this key, complete messages; ReadyForQuery is added. */
 void session_console_reply(struct session_worker *session, const uint8_t key[8], struct slice messages);
 
-/* A cancel request that came to any worker: cancels the client of this key, if it is this worker's.
- * `is_long`: it came with the rest of a long key, which has been found right. */
-void session_cancel_key(struct session_worker *session, const uint8_t key[8], bool is_long);
-/* Tells every worker of it. Any thread. */
-void session_spread_cancel(struct session_worker *from, const uint8_t key[8], bool is_long);
-
 #endif
