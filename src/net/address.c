@@ -85,8 +85,8 @@ static void set(int fd, int level, int option, int value)
     (void)setsockopt(fd, level, option, &value, sizeof(value));
 }
 
-/* A segment that fills a small buffer alone is acknowledged only when the peer's delay for that has passed (40 ms
- * for every 64 KB over loopback): at least two have to fit. */
+/* A segment that fills a small buffer alone is acknowledged only when the peer's delay for that has passed
+ * (40 ms for every 64 KB over loopback): at least two have to fit. */
 void address_tune_buffers(int fd, int bytes)
 {
     enum { SEGMENT_MIN = 536, SEGMENT_MAX = 32767 /* that one can ask for */ };

@@ -552,7 +552,11 @@ static const struct conn_handler handler = {.on_data = on_data,
 
 COLD static void connect_timeout(struct timer *timer)
 {
-    fail(list_entry(timer, struct server, timer), "connect timeout", "08006", SLICE_EMPTY);
+    struct server *server = list_entry(timer, struct server, timer);
+    if (server->state == SERVER_CONNECTING) /* as where the kernel has given up: nobody is there */
+        fail_with_errno(server, "connect failed", ETIMEDOUT);
+    else
+        fail(server, "connect timeout", "08006", SLICE_EMPTY);
 }
 
 COLD static void connect_to(struct server *server)

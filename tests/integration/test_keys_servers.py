@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from harness.sockets import full_house
 from harness.tap import Tap
 from harness.wait import seconds, until
 from harness.wire import Closed, ServerError, query, startup
@@ -194,6 +195,18 @@ def test_a_server_that_does_not_answer_is_given_up(start, database, tap):
     tap.release()
     client.finish_login("app")
     assert client.value("SELECT 'served'") == "served"
+
+
+def test_a_host_where_nobody_takes_the_connection_is_given_up(start, tap):
+    pooler = start(port=tap.port, server_connect_timeout=1, server_login_retry=0.1, query_wait_timeout=seconds(20))
+    tap.shut()
+    client = pooler.bare_wire()
+    with full_house(tap.port):
+        client.send(startup(user="app", database="test"))
+        pooler.says("connect failed")
+        pooler.says("Connection timed out")
+    tap.open()
+    client.finish_login("app")
 
 
 @pytest.mark.parametrize("retry, attempts, longer_than", [(0.1, 10, 0.6), (30, 6, 1.1)])

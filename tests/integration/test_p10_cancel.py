@@ -1,7 +1,5 @@
 """P10: a cancel request ends the query it was meant for, and no other."""
 
-import contextlib
-import socket
 import struct
 import threading
 import time
@@ -9,6 +7,7 @@ import time
 import pytest
 
 from harness import wire
+from harness.sockets import full_house
 from harness.wait import seconds, until
 from harness.wire import Wire, query
 
@@ -214,18 +213,6 @@ def test_p10_a_connection_is_good_for_one_cancel_request(start, database, tap):
         tap.cut()
         assert not link.rest()
     assert pooler.wire().value("SELECT 'alive'") == "alive"
-
-
-@contextlib.contextmanager
-def full_house(port):
-    """A port where connections are neither taken nor refused: nobody accepts, and the queue is full."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(socket.create_server(("127.0.0.1", port), backlog=0))
-        for _ in range(3):
-            guest = stack.enter_context(socket.socket())
-            guest.setblocking(False)
-            guest.connect_ex(("127.0.0.1", port))
-        yield
 
 
 def test_p10_keys_differ_and_tell_nothing(start):

@@ -1,5 +1,6 @@
-"""The sockets of another process, as the kernel has them: which options are set."""
+"""What the kernel knows of sockets: the options of another process's, and a port where nobody answers."""
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -69,3 +70,15 @@ def option(pid, level, name, to=None, listens_on=None):
     finally:
         for one in ours:
             one.close()
+
+
+@contextlib.contextmanager
+def full_house(port):
+    """A port where connections are neither taken nor refused: nobody accepts, and the queue is full."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(socket.create_server(("127.0.0.1", port), backlog=0))
+        for _ in range(3):
+            guest = stack.enter_context(socket.socket())
+            guest.setblocking(False)
+            guest.connect_ex(("127.0.0.1", port))
+        yield
