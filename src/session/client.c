@@ -283,7 +283,7 @@ COLD static void idle_timeout(struct timer *timer)
     struct session_worker *session = client->session;
     session_enter(session);
     if (transaction_block(&client->tx) != TRANSACTION_IDLE)
-        client_fail(client, "25P03", "idle transaction timeout");
+        client_fail(client, "08P01", "idle transaction timeout");
     else
         client_fail(client, "57P05", "client_idle_timeout");
     session_leave(session);

@@ -409,7 +409,7 @@ COLD static void transaction_timeout(struct timer *timer)
     session_enter(session);
     lease_break(lease, "transaction timeout");
     if (client != NULL)
-        client_fail(client, "25P04", "transaction timeout");
+        client_fail(client, "08P01", "transaction timeout");
     session_leave(session);
 }
 

@@ -278,7 +278,7 @@ enum route_step route_on_parse(struct client *client, const struct frame *frame,
         return route_fail(client, "53200", "out of memory");
     enum route_step step = ROUTE_WAIT;
     if (route_is_refused_by_mode(client, statement->class)) {
-        step = route_fail(client, "0A000", "transaction blocks not allowed in statement pooling mode");
+        step = route_fail(client, "08P01", "transaction blocks not allowed in statement pooling mode");
         goto done;
     }
     if (route_is_refused_by_pin(client, statement->class, false)) {

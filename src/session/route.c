@@ -248,7 +248,7 @@ static enum route_step on_query(struct client *client, const struct frame *frame
     struct slice text = SLICE_EMPTY;
     bool is_whole = whole.len == frame->total;
     if (config_settings(client->part->config)->disable_pqexec)
-        return route_fail(client, "0A000", "PQexec disallowed");
+        return route_fail(client, "08P01", "PQexec disallowed");
     if (!is_whole && frame->total <= QUERY_WHOLE)
         return ROUTE_MORE;
     if (is_whole && !decode_query(frame->body, &text))
@@ -261,7 +261,7 @@ static enum route_step on_query(struct client *client, const struct frame *frame
         answer = memo_classify(memo, text, client_is_readable(client));
     struct sql_class *class = answer.class;
     if (route_is_refused_by_mode(client, class))
-        return route_fail(client, "0A000", "transaction blocks not allowed in statement pooling mode");
+        return route_fail(client, "08P01", "transaction blocks not allowed in statement pooling mode");
     bool is_refusing = config_settings(client->part->config)->pin == PIN_REFUSE;
     if (is_refusing && !is_whole && client->part->settings.mode != POOL_MODE_SESSION)
         return route_fail(client, "54000", "pin = refuse does not allow what is too long to be looked into");
