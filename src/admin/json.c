@@ -215,6 +215,9 @@ static json_t *store_object(const struct show_store *s)
     put(object, "redis_requests", s->redis_requests);
     put(object, "redis_errors", s->redis_errors);
     put(object, "redis_timeouts", s->redis_timeouts);
+    put(object, "checks_right", s->checks_right);
+    put(object, "checks_wrong", s->checks_wrong);
+    put(object, "checks_undecided", s->checks_undecided);
     return object;
 }
 

@@ -170,6 +170,15 @@ static void store(struct buf *out, const struct show_store *s)
     simple(out, "weir_redis_errors_total", "counter", "Requests to Redis that failed.", s->redis_errors);
     simple(out, "weir_redis_timeouts_total", "counter", "Requests to Redis that took too long.",
            s->redis_timeouts);
+    const struct {
+        const char *outcome;
+        uint64_t count;
+    } checks[] = {{"right", s->checks_right}, {"wrong", s->checks_wrong}, {"undecided", s->checks_undecided}};
+    head(out, "weir_cache_checks_total", "counter",
+         "Hits that were asked of PostgreSQL as well, by what came of it.");
+    for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++)
+        buf_printf(out, "weir_cache_checks_total{outcome=\"%s\"} %" PRIu64 "\n", checks[i].outcome,
+                   checks[i].count);
 }
 
 static void process_gauges(struct buf *out, const struct admin_snapshot *snapshot,

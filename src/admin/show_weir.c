@@ -58,6 +58,9 @@ void show_cache_store(struct show *show)
     show_pair(show, "redis_requests", s->redis_requests);
     show_pair(show, "redis_errors", s->redis_errors);
     show_pair(show, "redis_timeouts", s->redis_timeouts);
+    show_pair(show, "checks_right", s->checks_right);
+    show_pair(show, "checks_wrong", s->checks_wrong);
+    show_pair(show, "checks_undecided", s->checks_undecided);
 }
 
 const struct encode_column show_pins_columns[7] = {

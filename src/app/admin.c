@@ -382,6 +382,9 @@ static void add_store(struct app *app, struct admin_snapshot *snapshot, const st
     row->redis_requests = stats.redis_hits + stats.redis_misses + stats.redis_timeouts + stats.redis_errors;
     row->redis_errors = stats.redis_errors;
     row->redis_timeouts = stats.redis_timeouts;
+    row->checks_right = stats.checks_right;
+    row->checks_wrong = stats.checks_wrong;
+    row->checks_undecided = stats.checks_undecided;
 }
 
 static void gathered(struct app *app, void *arg, bool is_complete)

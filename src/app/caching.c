@@ -186,6 +186,7 @@ bool app_watch_databases(struct app *app, struct error *error)
     }
     const struct config_settings *settings = config_settings(app->config);
     cache_set_limits(app->shared.cache, settings->cache_memory_bytes, settings->cache_max_result_bytes);
+    cache_set_check(app->shared.cache, (unsigned)settings->cache_check);
     list_for_each(&app->watched, node)
     {
         struct app_watched *watched = list_entry(node, struct app_watched, node);

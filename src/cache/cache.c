@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "weir/cache/check.h"
 #include "weir/cache/database.h"
 #include "weir/cache/flight.h"
 #include "weir/cache/redis_target.h"
@@ -37,7 +38,9 @@ struct cache *cache_new(const struct cache_options *options, struct worker *cont
     c->scopes = scopes_new(options->seed);
     c->memory = store_memory_new(options->memory_bytes, options->seed);
     c->flights = flight_table_new();
-    if (c->databases != NULL && c->scopes != NULL && c->memory != NULL && c->flights != NULL)
+    c->distrust = distrust_new();
+    if (c->databases != NULL && c->scopes != NULL && c->memory != NULL && c->flights != NULL &&
+        c->distrust != NULL)
         return c;
     error_set(error, "out of memory");
 failed:
@@ -57,6 +60,7 @@ void cache_free(struct cache *c)
     store_memory_free(c->memory);
     scopes_free(c->scopes);
     flight_table_free(c->flights);
+    distrust_free(c->distrust);
     databases_free(c->databases);
     redis_target_free(c->redis);
     pthread_mutex_destroy(&c->mutex);
@@ -69,8 +73,14 @@ void cache_set_limits(struct cache *c, uint64_t memory_bytes, size_t max_result_
     atomic_store(&c->max_result_bytes, max_result_bytes);
 }
 
+void cache_set_check(struct cache *c, unsigned one_in)
+{
+    atomic_store(&c->check_one_in, one_in);
+}
+
 void cache_clear(struct cache *c)
 {
+    distrust_clear(c->distrust);
     databases_change_all(c->databases);
     store_memory_clear(c->memory);
 }
@@ -121,6 +131,7 @@ struct cache_worker *cache_worker_new(struct cache *c, struct worker *worker)
         return NULL;
     w->cache = c;
     w->worker = worker;
+    w->random = c->seed ^ (uint64_t)(uintptr_t)w;
     w->verdicts = verdicts_new();
     if (c->redis != NULL)
         w->redis = store_redis_new(worker, c->redis, c->redis_timeout_us, c->seed);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "weir/cache/check.h"
 #include "weir/cache/database.h"
 #include "weir/cache/scope.h"
 #include "weir/cache/store_memory.h"
@@ -12,6 +13,7 @@
 #include "weir/cache/worker.h"
 #include "weir/net/worker.h"
 #include "weir/util/clock.h"
+#include "weir/util/log.h"
 
 /* --- life --- */
 
@@ -48,6 +50,7 @@ void fill_free(struct cache_fill *fill)
     for (int i = 0; i < ENTRY_PART_COUNT; i++)
         buf_free(&fill->parts[i]);
     cache_scope_unref(fill->scope);
+    check_free(fill->check);
     free(fill);
 }
 
@@ -237,6 +240,40 @@ static struct entry *make_entry(const struct cache_fill *fill, uint64_t now_us)
     return entry_new(&contents);
 }
 
+/* Where the cache was wrong nothing that it holds of this database is believed any more. */
+static COLD void distrust(const struct cache_fill *fill, struct slice rows, uint64_t now_us)
+{
+    char text[1400];
+    check_describe(fill->check, now_us, rows, text, sizeof(text));
+    log_warning(
+        "cache: an answer was wrong, its template is not cached any more (does something write to the "
+        "database around Weir?): user %.*s, %s",
+        (int)fill->scope->user.len, (const char *)fill->scope->user.data, text);
+    distrust_add(fill->worker->cache->distrust, check_text(fill->check));
+    database_change_epoch(fill->scope->database);
+}
+
+/* False when the answer is not to be kept. */
+static bool settle_check(const struct cache_fill *fill, uint64_t now_us)
+{
+    struct cache_counters *counters = &fill->worker->counters;
+    struct slice rows = buf_slice(&fill->parts[ENTRY_ROWS]);
+    switch (check_compare(fill->check, fill->flight.vector, fill->flight.vector_count,
+                          buf_slice(&fill->parts[ENTRY_ROW_DESCRIPTION]), rows)) {
+    case CHECK_RIGHT:
+        cache_count(&counters->checks_right, 1);
+        return true;
+    case CHECK_UNDECIDED:
+        cache_count(&counters->checks_undecided, 1);
+        return true;
+    case CHECK_WRONG:
+        break;
+    }
+    cache_count(&counters->checks_wrong, 1);
+    distrust(fill, rows, now_us);
+    return false;
+}
+
 enum cache_committed cache_fill_commit(struct cache_fill *fill, uint64_t now_us)
 {
     struct cache_worker *w = fill->worker;
@@ -246,6 +283,10 @@ enum cache_committed cache_fill_commit(struct cache_fill *fill, uint64_t now_us)
     }
     bool is_current =
         vector_is_current(fill->flight.vector, fill->flight.vector_count) && is_version_current(fill);
+    if (fill->check != NULL && !is_current)
+        cache_count(&w->counters.checks_undecided, 1);
+    else if (fill->check != NULL)
+        is_current = settle_check(fill, now_us);
     struct entry *entry = is_current ? make_entry(fill, now_us) : NULL;
     if (entry != NULL) {
         cache_count(&w->counters.fills, 1);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "weir/cache/cache.h"
+#include "weir/cache/check.h"
 #include "weir/cache/database.h"
 #include "weir/cache/fill.h"
 #include "weir/cache/key.h"
@@ -71,6 +72,8 @@ static enum cache_reason judge(struct cache_worker *w, const struct cache_reques
     *verdict = verdicts_get(w->verdicts, r->scope, r->class, r->text);
     if (*verdict == NULL)
         return CACHE_REASON_MEMORY;
+    if ((*verdict)->reason == CACHE_REASON_NONE && distrust_has(w->cache->distrust, r->text))
+        return CACHE_REASON_DISTRUSTED;
     return (*verdict)->reason;
 }
 
@@ -207,6 +210,42 @@ static void answer_pass(struct cache_worker *w, enum cache_reason reason, struct
     *answer = (struct cache_answer){.outcome = CACHE_PASS, .reason = reason};
 }
 
+/* --- is it right --- */
+
+static uint64_t next_random(struct cache_worker *w)
+{
+    w->random = w->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return w->random >> 33;
+}
+
+/* One hit in so many, at random distances, so that no rhythm of an application hides anything. */
+static bool is_to_be_checked(struct cache_worker *w, const struct cache_request *r)
+{
+    unsigned one_in = atomic_load_explicit(&w->cache->check_one_in, memory_order_relaxed);
+    if (one_in == 0 || r->mode != CACHE_EXACT)
+        return false;
+    if (w->until_check == 0 || w->until_check > 2 * (uint64_t)one_in)
+        w->until_check = 1 + (unsigned)(next_random(w) % (2 * (uint64_t)one_in - 1));
+    return --w->until_check == 0;
+}
+
+/* The hit goes to PostgreSQL like a miss that nobody else waits for. False: it stays a hit. */
+static bool begin_check(struct cache_worker *w, const struct cache_request *r, const struct verdict *verdict,
+                        const struct entry_key *key, struct entry *entry, struct cache_answer *answer)
+{
+    struct cache_fill *fill = fill_new(w, r, key, verdict);
+    if (fill == NULL)
+        return false;
+    fill->check = check_new(entry, r->text);
+    if (fill->check == NULL || !fill_remember(fill)) {
+        fill_free(fill);
+        return false;
+    }
+    entry_unref(entry);
+    *answer = (struct cache_answer){.outcome = CACHE_MISS, .fill = fill};
+    return true;
+}
+
 void cache_lookup(struct cache_worker *w, const struct cache_request *r, cache_answered answered,
                   void *context, struct cache_answer *answer)
 {
@@ -227,6 +266,8 @@ void cache_lookup(struct cache_worker *w, const struct cache_request *r, cache_a
     }
     struct entry *entry = find(w, r, &key);
     if (entry != NULL) {
+        if (is_to_be_checked(w, r) && begin_check(w, r, verdict, &key, entry, answer))
+            return;
         cache_count(&w->counters.hits, 1);
         cache_count(&w->counters.saved_us, entry_cost_us(entry));
         *answer = (struct cache_answer){.outcome = CACHE_HIT, .entry = entry};

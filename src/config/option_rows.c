@@ -316,6 +316,8 @@ const struct option option_global_rows[] = {
     {ENUM(cache_writes, "anywhere", RELOAD, WORKS, cache_writes_names,
           "Where writes come from; through_weir promises that all pass through this process, which exact "
           "needs.")},
+    {INT(cache_check, "1000", RELOAD, WORKS, 0, INT_MAX,
+         "One hit in so many (with exact) is asked of PostgreSQL as well, and compared; 0: none.")},
     {ENUM(cache_feed, "off", RELOAD, LATER, cache_feed_names,
           "Learn of writes around Weir by logical decoding.")},
     {SECONDS(cache_max_lag, "1", RELOAD, LATER, "How far the feed may be behind before hits stop.")},

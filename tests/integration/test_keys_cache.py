@@ -51,6 +51,50 @@ def test_how_large_an_answer_may_be(cached):
     cache.never_cached(lambda: value(client.query("SELECT v FROM items WHERE id = 100")))
 
 
+def checks(cache):
+    shown = {row["name"]: int(row["value"]) for row in cache.pooler.show("CACHE_STORE") if row["name"].startswith("checks_")}
+    return {name[len("checks_"):]: count for name, count in shown.items()}
+
+
+@pytest.mark.parametrize("one_in, at_least, at_most", [(0, 0, 0), (1, 100, 100), (10, 3, 50)])
+def test_one_hit_in_so_many_is_checked(cached, one_in, at_least, at_most):
+    """Asked of PostgreSQL: so says its own count of executions."""
+    cache = cached(cache_check=0)
+    client = cache.wire()
+    ask = lambda: value(client.query(READ))  # noqa: E731
+    cache.warm(ask)
+    cache.pooler.reload({"cache_check": one_in})
+    answers, executed = cache.executed(lambda: {ask() for _ in range(100)})
+    assert answers == {"item 1"}
+    assert at_least <= executed <= at_most
+    assert checks(cache) == {"right": executed, "wrong": 0, "undecided": 0}
+
+
+@pytest.mark.parametrize("sql, outcome", [
+    (READ, "wrong"), ("SELECT v FROM items ORDER BY id", "wrong"), ("SELECT count(*) FROM items", "right"),
+    ("SELECT v FROM items ORDER BY id LIMIT 1", "undecided")])
+def test_a_write_around_a_promise_is_found_out(cached, sql, outcome):
+    """cache_writes = through_weir was not true: the template is cached no more, and the log says which."""
+    cache = cached(cache_check=0)
+    client = cache.wire()
+    ask = lambda: value(client.query(sql))  # noqa: E731
+    cache.warm(ask)
+    cache.database.execute("UPDATE items SET v = 'changed behind its back' WHERE id = 1")
+    cache.pooler.reload({"cache_check": 1})
+    true = cache.direct(sql)[0][0]
+    assert ask() == true, "a hit that is checked is PostgreSQL's own answer"
+    assert checks(cache) == {"right": 0, "wrong": 0, "undecided": 0, outcome: 1}
+    if outcome != "wrong":
+        return
+    log = cache.pooler.says("an answer was wrong")
+    assert sql in log and "around Weir" in log
+    cache.pooler.reload({"cache_check": 0})
+    cache.never_cached(ask)
+    with cache.pooler.admin() as console:
+        console.run("CACHE FLUSH")
+    assert cache.warm(ask) == true
+
+
 @pytest.mark.parametrize("limit", ["0.05", "1"])
 def test_how_long_redis_may_take(cached, redis, limit):
     cache = cached(cache_redis=redis.url, cache_redis_timeout=limit, **TTL)

@@ -169,6 +169,7 @@ struct show_store {
     uint64_t redis_requests;
     uint64_t redis_errors;
     uint64_t redis_timeouts;
+    uint64_t checks_right, checks_wrong, checks_undecided;
 };
 
 struct admin_snapshot;

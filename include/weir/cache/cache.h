@@ -57,7 +57,9 @@ void cache_stop(struct cache *c);
 void cache_free(struct cache *c);
 /* RELOAD: memory_bytes and max_result_bytes take effect at once; the Redis URL for workers made later. */
 void cache_set_limits(struct cache *c, uint64_t memory_bytes, size_t max_result_bytes);
-/* Empties the in-process store and starts a new epoch everywhere. Any thread. */
+/* One hit in so many, in `exact`, is asked of PostgreSQL as well and compared; 0: none. Any thread. */
+void cache_set_check(struct cache *c, unsigned one_in);
+/* Empties the in-process store, starts a new epoch everywhere, and trusts all templates again. Any thread. */
 void cache_clear(struct cache *c);
 
 /*
@@ -291,6 +293,9 @@ void cache_write_unknown(struct cache_write *write, uint32_t backend_pid);
     X(redis_stores, "answers sent to Redis")                                                                 \
     X(writes, "transactions that changed generations")                                                       \
     X(writes_unknown, "of these, those whose tables could not be named")                                     \
+    X(checks_right, "hits asked of PostgreSQL as well that were right")                                      \
+    X(checks_wrong, "of these, those that were wrong: their templates are not cached any more")              \
+    X(checks_undecided, "of these, those where a write came between, or PostgreSQL is free to differ")       \
     X(saved_us, "microseconds of database time that hits have saved")
 
 struct cache_stats {

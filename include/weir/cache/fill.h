@@ -13,6 +13,7 @@
 #include "weir/net/mailbox.h"
 #include "weir/util/buf.h"
 
+struct check;
 struct verdict;
 
 struct cache_fill {
@@ -26,6 +27,7 @@ struct cache_fill {
     enum cache_source source; /* for those who wait */
     bool is_started;
     bool is_too_big;
+    struct check *check; /* NULL: this is none */
     size_t bytes;
     struct buf parts[ENTRY_PART_COUNT];
 };

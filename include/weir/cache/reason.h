@@ -32,6 +32,7 @@
     X(UNLOGGED, "unlogged", "it reads an unlogged or temporary table")                                       \
     X(ROW_SECURITY, "row_security", "it reads a table with row-level security")                              \
     X(COLUMN, "column", "it reads a table with a column of a type that is not known to be harmless")         \
+    X(DISTRUSTED, "distrusted", "its answer from the cache was found to be wrong; CACHE FLUSH forgets that") \
     X(WRITE_UNDER_WAY, "write_under_way", "a write to one of its tables is under way")                       \
     X(FETCH_FAILED, "fetch_failed", "another client's fetch of the same answer did not yield one")           \
     X(MEMORY, "memory", "out of memory")

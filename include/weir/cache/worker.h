@@ -12,6 +12,7 @@
 #include "weir/util/buf.h"
 
 struct databases;
+struct distrust;
 struct flight_table;
 struct scopes;
 struct store_memory;
@@ -37,6 +38,8 @@ struct cache {
     uint64_t redis_timeout_us;
     uint64_t seed;
     _Atomic size_t max_result_bytes;
+    _Atomic unsigned check_one_in;
+    struct distrust *distrust;
     pthread_mutex_t mutex; /* of the list of workers */
     struct cache_worker *workers;
     struct cache_counters retired; /* figures of workers that are gone */
@@ -49,6 +52,8 @@ struct cache_worker {
     struct verdicts *verdicts;
     struct store_redis *redis;
     struct buf key;
+    uint64_t random;
+    unsigned until_check; /* so many hits; 0: to be drawn */
     struct cache_counters counters;
 };
 

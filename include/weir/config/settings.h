@@ -186,6 +186,7 @@ struct config_settings {
     uint64_t cache_lease_us;
     enum cache_hints cache_hints;
     enum cache_writes cache_writes;
+    int cache_check;
     enum cache_feed cache_feed;
     uint64_t cache_max_lag_us;
 

@@ -30,6 +30,7 @@ DEFAULTS = {
     "stats_users": "stats",
     "server_login_retry": 1,
     "verbose": 0,
+    "cache_check": 0,  # a hit is a hit
 }
 
 COMPLAINTS = re.compile(
