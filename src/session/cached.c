@@ -639,6 +639,8 @@ bool cached_sending(struct lease *lease, struct sql_class *class)
         cache_write_add_unknown(lease->write);
     if (is_write)
         cache_write_add(lease->write, scope_of(client), class);
+    if (is_unknown || is_write)
+        lease->write_place = owed_next_place(&lease->owed);
     /* Inside a block nothing becomes visible before its end is asked for. */
     bool is_block = transaction_block(&client->tx) != TRANSACTION_IDLE;
     if (!is_block || class == NULL || class->flags & SQL_CLASS_TRANSACTION || class->n_statements > 1)
@@ -666,11 +668,19 @@ static void confirmed(void *context)
     session_leave(session);
 }
 
+/* In a pipeline, this ReadyForQuery may be about something in front of what writes, which has yet to run. */
+static bool is_write_ahead(const struct lease *lease)
+{
+    return lease->write_place > lease->owed.popped && lease->owed.count > 1;
+}
+
 bool cached_commit(struct lease *lease)
 {
     struct cache_write *write = lease->write;
     if (write == NULL)
         return lease->bump == NULL;
+    if (is_write_ahead(lease))
+        return true; /* what has been written so far stays marked with it */
     struct cached_bump *bump = malloc(sizeof(*bump));
     if (bump == NULL)
         return true; /* stays marked until the lease ends, and then is treated as lost */
