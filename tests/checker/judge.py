@@ -144,7 +144,8 @@ class Judge:
             if isinstance(item, Add):
                 group.elements[item.element] = Element(2 if group.open_clears else 1)
             elif isinstance(item, Remove):
-                group.elements[item.element].ceiling = 2
+                if item.element in group.elements:  # another may have cleared the group long before
+                    group.elements[item.element].ceiling = 2
             else:
                 group.open_clears += 1
                 for life in group.elements.values():
@@ -168,7 +169,7 @@ class Judge:
                 life = group.elements[item.element]
                 if life.floor == 0:
                     self._born(life, write.end, write)
-            else:
+            elif item.element in group.elements:
                 self._gone(group.elements[item.element], write.end, write)
 
     def _raised(self, write, item):

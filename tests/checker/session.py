@@ -43,9 +43,8 @@ class Boundary(NamedTuple):
 class Block:
     """A transaction: what it has done so far."""
 
-    def __init__(self, snapshot):
-        self.keeps_snapshot = snapshot
-        self.snapshot = None
+    def __init__(self, keeps_snapshot, began):
+        self.keeps_snapshot, self.began = keeps_snapshot, began
         self.path = None  # the session's, where SET LOCAL has set another
         self.raised = {}  # cell -> (count, token, number or None)
         self.added, self.removed = {}, {}  # group -> [element]
@@ -53,8 +52,8 @@ class Block:
         self.first = {}  # cell -> what it showed first, where the snapshot is kept
 
     def copy(self):
-        other = Block(self.keeps_snapshot)
-        other.snapshot, other.first, other.path = self.snapshot, self.first, self.path
+        other = Block(self.keeps_snapshot, self.began)
+        other.first, other.path = self.first, self.path
         other.raised, other.cleared = dict(self.raised), dict(self.cleared)
         other.added = {group: list(elements) for group, elements in self.added.items()}
         other.removed = {group: list(elements) for group, elements in self.removed.items()}
@@ -151,10 +150,10 @@ class Session:
             if answer.errors:
                 break
 
-    def _read(self, request, begin=None):
-        begin = begin or clock()
+    def _read(self, request):
+        begin = clock()
         if self.block and self.block.keeps_snapshot:
-            begin = self.block.snapshot = self.block.snapshot or begin
+            begin = self.block.began
         answer = yield from self._run(request)
         if not answer.errors:
             self._record_read(request, answer, begin)
@@ -244,9 +243,12 @@ class Session:
         finally:
             self.shared.records.append(Write(sent, end, self.number, self.way, "in a pipeline", outcome,
                                              [Raise(cell, 1, token, number)]))
-        for part, begin in ((answers.parts[0], sent), (answers.parts[2], clock())):
+        for part in (answers.parts[0], answers.parts[2]):
             if not part.errors:
-                self._record_read(read._replace(form="in a pipeline"), part, begin)
+                self._record_read(read._replace(form="in a pipeline"), part, sent)
+        shown = forms.decode(read, answers.parts[2].rows)
+        if number is not None and shown and shown[0][1] < number:
+            self._odd(f"cell {cell}: a pipeline wrote {number} and then read {shown[0][1]}")
 
     # ---- sets
 
@@ -261,7 +263,7 @@ class Session:
         for _ in range(self.random.choice((1, 2, 3))):
             begin = clock()
             if self.block and self.block.keeps_snapshot:
-                begin = self.block.snapshot = self.block.snapshot or begin
+                begin = self.block.began
             answer = yield from self._run(request)
             if answer.errors:
                 return not self.block
@@ -327,10 +329,11 @@ class Session:
         keeps = how < 0.15
         begin = "BEGIN" if how > 0.3 else "BEGIN ISOLATION LEVEL " + (
             self.random.choice(("REPEATABLE READ", "SERIALIZABLE")) if keeps else "READ COMMITTED")
+        began = clock()
         answer = yield Send(query(begin) if how < 0.7 else once(begin) + SYNC)
         if answer.errors:
             return
-        self.block = Block(keeps)
+        self.block = Block(keeps, began)
         saved = []
         try:
             is_good = True
@@ -358,10 +361,9 @@ class Session:
             answer = yield from self._send(query(f"SAVEPOINT {saved[-1][0]}"))
             return not answer.errors
         if draw < 0.70 and saved:
-            (name, block), snapshot = saved[-1], self.block.snapshot
+            name, block = saved[-1]
             answer = yield from self._send(query(f"ROLLBACK TO {name}"))
             self.block = block.copy()
-            self.block.snapshot = self.block.snapshot or snapshot
             return not answer.errors
         if draw < 0.76:
             group = self._pick_group()
