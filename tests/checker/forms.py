@@ -67,7 +67,7 @@ def read_binary(session, cell):
 def read_prepared(session, cell):
     name, number, cells = _one_row(session, cell)
     sql = f"SELECT n, v FROM {name} WHERE id = $1"
-    statement = "r:" + name
+    statement = f"r{session.names}:{name}"
     payload = bind([number], statement) + describe() + execute() + SYNC
     return Request("prepared", payload, cells=cells, name=statement, text=sql)
 
@@ -162,7 +162,7 @@ def write_binary(session, cell, token):
 
 def write_prepared(session, cell, token):
     name, number = _target(session, cell)
-    statement = "w:" + name
+    statement = f"w{session.names}:{name}"
     sql = f"UPDATE {name} SET n = n + 1, v = $1 WHERE id = $2 RETURNING n"
     return Request("prepared UPDATE", bind([token, number], statement) + execute() + SYNC, number=True, name=statement,
                    text=sql)

@@ -1,5 +1,6 @@
 """What is checked: a PostgreSQL, one or more Weirs in front of it, a Redis, and what can be done to them."""
 
+import http.client
 import signal
 import time
 
@@ -78,8 +79,8 @@ class Site:
     def _hits_of(self, weir):
         try:
             return int(weir.hits())
-        except OSError:
-            return 0
+        except (OSError, http.client.HTTPException, AssertionError):
+            return 0  # it is just ending, or not there
 
     def truth(self):
         """What the tables hold: {cell: (number, token)} and {group: elements}, straight from PostgreSQL."""
@@ -103,7 +104,7 @@ class Site:
                 admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
 
     def restart_postgres(self, random):
-        self.postgres.stop(random.choice(("immediate", "fast")))
+        self.postgres.stop("fast" if self.loses else random.choice(("immediate", "fast")))
         self.postgres.start()
 
     def crash_postgres(self, random):

@@ -75,6 +75,7 @@ class Session:
         self.path = "one"
         self.block = None
         self.prepared = set()
+        self.names = 0  # goes into those of prepared statements
         self.is_pinned = False
         self.writes = 0
         self.alive = {}  # group -> elements of ours that are in it for certain
@@ -95,8 +96,8 @@ class Session:
                 pass
 
     def _act(self):
-        acts = [(self._burst, 62), (self._write, 9), (self._transaction, 8), (self._set_read, 10), (self._set_write, 6),
-                (self._pipeline, 3), (self._change_settings, 1.5), (self._definitions, 0.02)]
+        acts = [(self._burst, 70), (self._write, 6), (self._transaction, 5), (self._set_read, 10), (self._set_write, 3),
+                (self._pipeline, 2), (self._change_settings, 1), (self._definitions, 0.02)]
         act, = self.random.choices([act for act, _ in acts], [weight for _, weight in acts])
         yield from act()
 
@@ -126,6 +127,8 @@ class Session:
                 yield Send(query("ROLLBACK"))
         if request.name is not None and not answer.errors:
             self.prepared.add(request.name)
+        elif request.name is not None:  # whether it is there now is not known
+            self.names += 1
         return answer
 
     def _token(self):
