@@ -1,7 +1,7 @@
 """Checks that the cache is never wrong: concurrent sessions read and write through Weir in many spellings while things are
 killed, and the history of all that was answered is held against what could have been true.
 
-    build/venv/bin/python tests/checker/run.py [--mode exact|ttl] [--operations N] [--seed S] [--full]
+    build/venv/bin/python tests/checker/run.py [--mode exact|ttl] [--operations N] [--seconds S] [--seed S] [--full]
 
 --full is a million operations in each mode. It ends with 1 when an answer was wrong, and shows the operations that prove
 it; also when too few answers came from the cache for the run to prove anything. The seed decides what each session does
@@ -217,6 +217,7 @@ def main():
     parser.add_argument("--seed", type=int)
     parser.add_argument("--sessions", type=int, default=16)
     parser.add_argument("--pause", type=float, default=1.5, help="seconds between two faults; 0: none are made")
+    parser.add_argument("--seconds", type=float, help="end after these, however few operations that were")
     parser.add_argument("--full", action="store_true", help="a million operations")
     options = parser.parse_args()
     system.raise_file_limit()
@@ -225,7 +226,7 @@ def main():
         seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
         print(f"{mode}, seed {seed}", flush=True)
         report = Run(mode, 1_000_000 if options.full else options.operations, seed, options.sessions, options.pause,
-                     progress=sys.stdout).run()
+                     limit=options.seconds, progress=sys.stdout).run()
         print(report, flush=True)
         is_good = is_good and report.is_good()
     sys.exit(not is_good)
