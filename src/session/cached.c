@@ -615,12 +615,23 @@ static bool may_use_temporary_code(const struct client *client, const struct par
            cache_has_temporary_code(context->database);
 }
 
+/* Is what is sent now sure to run in the block that is open, and not behind an end of it yet to be answered?
+ */
+static bool is_in_block(const struct lease *lease)
+{
+    return transaction_block(&lease->client->tx) != TRANSACTION_IDLE &&
+           lease->end_place <= lease->owed.popped;
+}
+
 bool cached_sending(struct lease *lease, struct sql_class *class)
 {
     struct client *client = lease->client;
     const struct part_context *context = lease->server->part->context;
     if (context == NULL)
         return true;
+    bool stays_in_block = is_in_block(lease);
+    if (class == NULL || class->flags & (SQL_CLASS_TRANSACTION | SQL_CLASS_UNKNOWN_CODE))
+        lease->end_place = owed_next_place(&lease->owed) + 1;
     bool is_write = class != NULL && is_of_interest(class);
     bool is_unknown =
         class == NULL || may_use_temporary_code(client, context) ||
@@ -642,8 +653,7 @@ bool cached_sending(struct lease *lease, struct sql_class *class)
     if (is_unknown || is_write)
         lease->write_place = owed_next_place(&lease->owed);
     /* Inside a block nothing becomes visible before its end is asked for. */
-    bool is_block = transaction_block(&client->tx) != TRANSACTION_IDLE;
-    if (!is_block || class == NULL || class->flags & SQL_CLASS_TRANSACTION || class->n_statements > 1)
+    if (!stays_in_block || class == NULL || class->flags & SQL_CLASS_TRANSACTION || class->n_statements > 1)
         cache_write_mark(lease->write);
     return true;
 }

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import forms
 from cells import PLACES, SETS
-from history import (DIRECT, DONE, UNDONE, UNKNOWN, Add, Clear, Oddity, Raise, Read, Remove, Seen, SetRead, Write, clock)
+from history import (DONE, UNDONE, UNKNOWN, Add, Clear, Oddity, Raise, Read, Remove, Seen, SetRead, Write, clock)
 from harness.wire import COPY_DONE, SYNC, copy_data, once, parse, query
 
 # After these nobody can say whether what was asked for has been done.
@@ -449,4 +449,3 @@ class Shared:
                     self.next_group += 1
 
 
-__all__ = ["DIRECT", "Boundary", "Connect", "Lost", "Send", "Session", "Shared"]

@@ -96,6 +96,26 @@ def test_c12_the_commit_is_seen_before_the_writer_hears_of_it(cached, tap):
     assert value(reader.query(READ)) == "written"
 
 
+@pytest.mark.parametrize("protocol", [query, lambda sql: once(sql) + SYNC], ids=["simple", "extended"])
+@pytest.mark.parametrize("front", ["COMMIT", "ROLLBACK", "COMMIT; SELECT 1"])
+def test_c12_a_write_sent_along_with_the_end_of_a_transaction_is_marked_too(cached, tap, protocol, front):
+    """When the write is sent, the transaction in front of it is still open."""
+    cache = cached(line={"port": tap.port})
+    reader, writer = cache.wire(), cache.wire()
+    cache.warm(lambda: value(reader.query(READ)))
+    writer.do("BEGIN")
+    writer.do("SELECT v FROM items WHERE id = 2 /* in a transaction */ FOR SHARE")
+    tap.hold_answer_to("written")
+    writer.send(query(front) + protocol("UPDATE items SET v = 'written' WHERE id = 1"))
+    assert tap.held.wait(10)
+    until("it is committed", lambda: cache.direct(READ) == [("written",)])
+    for _ in range(4):
+        assert value(reader.query(READ)) == "written", "PostgreSQL would have shown the committed row"
+    tap.release()
+    assert not writer.ready(2).errors
+    assert value(reader.query(READ)) == "written"
+
+
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
 @pytest.mark.parametrize("how", ["begin", "set transaction", "characteristics", "setting", "startup", "database"])
 def test_c14_a_snapshot_is_kept(cached, level, how, database):
