@@ -615,12 +615,23 @@ static bool may_use_temporary_code(const struct client *client, const struct par
            cache_has_temporary_code(context->database);
 }
 
+/* Is what is sent now sure to run in the block that is open, and not behind an end of it yet to be answered?
+ */
+static bool is_in_block(const struct lease *lease)
+{
+    return transaction_block(&lease->client->tx) != TRANSACTION_IDLE &&
+           lease->end_place <= lease->owed.popped;
+}
+
 bool cached_sending(struct lease *lease, struct sql_class *class)
 {
     struct client *client = lease->client;
     const struct part_context *context = lease->server->part->context;
     if (context == NULL)
         return true;
+    bool stays_in_block = is_in_block(lease);
+    if (class == NULL || class->flags & (SQL_CLASS_TRANSACTION | SQL_CLASS_UNKNOWN_CODE))
+        lease->end_place = owed_next_place(&lease->owed) + 1;
     bool is_write = class != NULL && is_of_interest(class);
     bool is_unknown =
         class == NULL || may_use_temporary_code(client, context) ||
@@ -639,9 +650,10 @@ bool cached_sending(struct lease *lease, struct sql_class *class)
         cache_write_add_unknown(lease->write);
     if (is_write)
         cache_write_add(lease->write, scope_of(client), class);
+    if (is_unknown || is_write)
+        lease->write_place = owed_next_place(&lease->owed);
     /* Inside a block nothing becomes visible before its end is asked for. */
-    bool is_block = transaction_block(&client->tx) != TRANSACTION_IDLE;
-    if (!is_block || class == NULL || class->flags & SQL_CLASS_TRANSACTION || class->n_statements > 1)
+    if (!stays_in_block || class == NULL || class->flags & SQL_CLASS_TRANSACTION || class->n_statements > 1)
         cache_write_mark(lease->write);
     return true;
 }
@@ -666,11 +678,19 @@ static void confirmed(void *context)
     session_leave(session);
 }
 
+/* In a pipeline, this ReadyForQuery may be about something in front of what writes, which has yet to run. */
+static bool is_write_ahead(const struct lease *lease)
+{
+    return lease->write_place > lease->owed.popped && lease->owed.count > 1;
+}
+
 bool cached_commit(struct lease *lease)
 {
     struct cache_write *write = lease->write;
     if (write == NULL)
         return lease->bump == NULL;
+    if (is_write_ahead(lease))
+        return true; /* what has been written so far stays marked with it */
     struct cached_bump *bump = malloc(sizeof(*bump));
     if (bump == NULL)
         return true; /* stays marked until the lease ends, and then is treated as lost */

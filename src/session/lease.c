@@ -99,6 +99,7 @@ struct lease *lease_begin(struct client *client, struct server *server, enum lea
     lease->session = client->session;
     lease->purpose = (uint8_t)purpose;
     lease->status = 'I';
+    lease->write_place = lease->end_place = 0;
     lease->wait_us = wait_us;
     lease->granted_us = server->request_time_us;
     server->owner = lease;

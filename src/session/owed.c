@@ -27,7 +27,7 @@ bool owed_grow(struct owed_queue *queue, const struct owed *entry)
     for (uint32_t i = 0; i < queue->count; i++)
         entries[i] = *owed_at(queue, i);
     free(queue->entries);
-    *queue = (struct owed_queue){entries, 0, queue->count, capacity};
+    *queue = (struct owed_queue){entries, 0, queue->count, capacity, queue->popped};
     return true;
 }
 
@@ -49,5 +49,5 @@ void owed_free(struct owed_queue *queue)
 {
     owed_clear(queue);
     free(queue->entries);
-    *queue = (struct owed_queue){NULL, 0, 0, 0};
+    *queue = (struct owed_queue){NULL, 0, 0, 0, 0};
 }

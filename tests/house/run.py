@@ -7,13 +7,14 @@ import hazards
 import keys
 import layers
 import layout
+import mutations
 import sizes
 import strings
 
 
 def main():
     is_good = True
-    for check in (layers, sizes, strings, layout, hazards, keys, docs):
+    for check in (layers, sizes, strings, layout, hazards, keys, docs, mutations):
         found = list(check.problems())
         print("not ok" if found else "ok", check.__name__)
         for line in found:

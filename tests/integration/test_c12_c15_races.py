@@ -41,6 +41,28 @@ def test_c12_a_read_that_began_before_the_write_is_not_stored_after_it(cached, t
     assert cache.counted("discarded") >= 1
 
 
+@pytest.mark.parametrize("front", [query("SELECT 1"), once("SELECT 1") + SYNC, query("SELECT v FROM items WHERE id = 2"),
+                                   query("BEGIN; COMMIT"), query("UPDATE items SET n = 1 WHERE id = 2")],
+                         ids=["simple read", "extended read", "cached read", "block", "write"])
+@pytest.mark.parametrize("protocol", [query, lambda sql: once(sql) + SYNC], ids=["simple", "extended"])
+def test_c12_an_answer_in_front_of_a_write_does_not_end_it(cached, protocol, front):
+    """In a pipeline the first ReadyForQuery comes while the write behind it still runs: what is read meanwhile is not
+    current once that is answered."""
+    cache = cached()
+    reader, writer = cache.wire(), cache.wire()
+    assert cache.warm(lambda: value(reader.query(READ))) == "item 1"
+    writer.send(front + protocol("UPDATE items SET v = 'new' WHERE id = 1 AND pg_sleep(0.4) IS NOT NULL"))
+    writer.ready()
+    until("it runs", lambda: cache.database.value(
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'UPDATE items SET v%'") == 1)
+    for _ in range(4):
+        assert value(reader.query(READ)) == "item 1"
+    assert not writer.ready().errors
+    for _ in range(4):
+        assert value(reader.query(READ)) == "new", "stored while the write was under way"
+    assert cache.warm(lambda: value(reader.query(READ))) == "new", "the mark has ended"
+
+
 def test_c12_a_read_between_update_and_commit_is_not_stored(cached):
     cache = cached()
     reader, writer = cache.wire(), cache.wire()
@@ -71,6 +93,26 @@ def test_c12_the_commit_is_seen_before_the_writer_hears_of_it(cached, tap):
         assert value(reader.query(READ)) == "written", "PostgreSQL would have shown the committed row"
     tap.release()
     assert not writer.ready().errors
+    assert value(reader.query(READ)) == "written"
+
+
+@pytest.mark.parametrize("protocol", [query, lambda sql: once(sql) + SYNC], ids=["simple", "extended"])
+@pytest.mark.parametrize("front", ["COMMIT", "ROLLBACK", "COMMIT; SELECT 1"])
+def test_c12_a_write_sent_along_with_the_end_of_a_transaction_is_marked_too(cached, tap, protocol, front):
+    """When the write is sent, the transaction in front of it is still open."""
+    cache = cached(line={"port": tap.port})
+    reader, writer = cache.wire(), cache.wire()
+    cache.warm(lambda: value(reader.query(READ)))
+    writer.do("BEGIN")
+    writer.do("SELECT v FROM items WHERE id = 2 /* in a transaction */ FOR SHARE")
+    tap.hold_answer_to("written")
+    writer.send(query(front) + protocol("UPDATE items SET v = 'written' WHERE id = 1"))
+    assert tap.held.wait(10)
+    until("it is committed", lambda: cache.direct(READ) == [("written",)])
+    for _ in range(4):
+        assert value(reader.query(READ)) == "written", "PostgreSQL would have shown the committed row"
+    tap.release()
+    assert not writer.ready(2).errors
     assert value(reader.query(READ)) == "written"
 
 

@@ -39,6 +39,8 @@ struct lease {
     struct cache_fill *fill;            /* where the answer under way is stored, if all goes well */
     struct cached_bump *bump;           /* a confirmation of the cache that is waited for */
     struct cache_write *write;          /* what this transaction writes, as far as the cache is concerned */
+    uint64_t write_place;     /* in `owed`: where the last statement of it is answered, or earlier */
+    uint64_t end_place;       /* in `owed`: behind the last that may end the transaction */
     struct profile *before;   /* the server's settings before a change that is not yet certain; counted */
     struct profile *switched; /* what the server was made to have since the last ReadyForQuery; counted */
     struct buf greeting;      /* ParameterStatus messages, for LEASE_GREETING */

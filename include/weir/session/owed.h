@@ -51,6 +51,7 @@ struct owed {
 struct owed_queue {
     struct owed *entries;
     uint32_t first, count, capacity; /* capacity is 0 or a power of two */
+    uint64_t popped;                 /* how many have been taken off the front, ever */
 };
 
 /* A copy goes to the back; ownership of what it refers to goes with it, also on failure (memory), which is
@@ -100,6 +101,17 @@ static inline void owed_pop(struct owed_queue *queue)
         owed_release(front);
     queue->first = (queue->first + 1) & (queue->capacity - 1);
     queue->count--;
+    queue->popped++;
+}
+
+/*
+ * The place, counted from the first entry there ever was, that the next entry will have; the front's is
+ * `popped`. An entry never comes to stand behind the place it was given, but owed_remove and owed_clear may
+ * move it ahead.
+ */
+static inline uint64_t owed_next_place(const struct owed_queue *queue)
+{
+    return queue->popped + queue->count;
 }
 
 /* Entries that a ReadyForQuery will answer. */

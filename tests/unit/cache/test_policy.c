@@ -253,7 +253,12 @@ static void test_c05_what_a_user_may_have_put_in_front_is_refused(void **state)
     catalog = catalog_builder_finish(b);
     expect(catalog, "public", "SELECT * FROM users", CACHE_REASON_SHADOWED);
     catalog_unref(catalog);
-    catalog = catalog_of((struct catalog_facts){.is_in_recovery = true}, NULL, NULL);
+}
+
+static void test_c32_nothing_of_a_standby_is_cached(void **state)
+{
+    (void)state;
+    struct catalog *catalog = catalog_of((struct catalog_facts){.is_in_recovery = true}, NULL, NULL);
     expect(catalog, "public", "SELECT * FROM users", CACHE_REASON_STANDBY);
     catalog_unref(catalog);
 }
@@ -442,6 +447,7 @@ int main(void)
         cmocka_unit_test(test_c01_names_mean_what_the_search_path_says),
         cmocka_unit_test(test_c17_c26_other_statements_are_refused),
         cmocka_unit_test(test_c05_what_a_user_may_have_put_in_front_is_refused),
+        cmocka_unit_test(test_c32_nothing_of_a_standby_is_cached),
         cmocka_unit_test(test_c10_writes_reach_what_they_do_not_name),
         cmocka_unit_test(test_c10_reading_may_run_code),
         cmocka_unit_test(test_c07_bound_words_of_time_are_seen),
