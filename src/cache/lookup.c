@@ -68,7 +68,13 @@ static enum cache_reason judge(struct cache_worker *w, const struct cache_reques
         reason = judge_database(r);
     if (reason != CACHE_REASON_NONE)
         return reason;
-    *verdict = verdicts_get(w->verdicts, r->scope, r->class, r->text);
+    const struct verdict_question question = {.scope = r->scope,
+                                              .class = r->class,
+                                              .text = r->text,
+                                              .types = r->parameter_types,
+                                              .type_count = r->parameter_type_count,
+                                              .now_us = r->now_us};
+    *verdict = verdicts_get(w->verdicts, &question);
     if (*verdict == NULL)
         return CACHE_REASON_MEMORY;
     return (*verdict)->reason;

@@ -302,6 +302,8 @@ struct cache_stats {
     uint64_t bytes;
     uint64_t evictions;
     uint64_t epoch_changes;
+    uint64_t analyses; /* questions to PostgreSQL what a template calls and reads */
+    uint64_t analyses_failed;
 };
 
 void cache_stats(struct cache *c, struct cache_stats *stats);

@@ -16,6 +16,7 @@
 #include "weir/cache/reason.h"
 #include "weir/util/slice.h"
 
+struct analysis;
 struct cache_scope;
 struct sql_class;
 struct verdicts;
@@ -26,9 +27,11 @@ struct verdict {
     uint64_t version;          /* of the catalog; see database_catalog */
     enum cache_reason reason;  /* of a read */
     bool is_read_judged;
-    bool is_write_known;  /* reads that run somebody's code write something unknown */
-    uint32_t write_count; /* relations written, when known */
-    uint32_t slot_count;  /* generations that a cacheable read depends on; the epoch is the first */
+    bool is_pending;           /* judged before the analysis was done */
+    struct analysis *analysis; /* a reference; NULL when PostgreSQL was not asked */
+    bool is_write_known;       /* reads that run somebody's code write something unknown */
+    uint32_t write_count;      /* relations written, when known */
+    uint32_t slot_count;       /* generations that a cacheable read depends on; the epoch is the first */
     uint32_t *writes;
     struct generation **slots; /* references */
 };
@@ -36,11 +39,17 @@ struct verdict {
 struct verdicts *verdicts_new(void);
 void verdicts_free(struct verdicts *v);
 
-/*
- * Valid until the next call. NULL when memory is out. `text` is one that has this class: all of them name the
- * same things (empty when only the writes matter).
- */
-const struct verdict *verdicts_get(struct verdicts *v, struct cache_scope *scope, struct sql_class *class,
-                                   struct slice text);
+struct verdict_question {
+    struct cache_scope *scope;
+    struct sql_class *class;
+    struct slice text;     /* one that has this class: all of them name the same things; empty when only the
+                              writes matter */
+    const uint32_t *types; /* given for its parameters */
+    size_t type_count;
+    uint64_t now_us;
+};
+
+/* Valid until the next call. NULL when memory is out. */
+const struct verdict *verdicts_get(struct verdicts *v, const struct verdict_question *q);
 
 #endif
