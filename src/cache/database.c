@@ -151,6 +151,11 @@ struct cache_database *database_ref(struct cache_database *d)
     return d;
 }
 
+const char *database_name(const struct cache_database *d)
+{
+    return d->group->name;
+}
+
 /* Databases are few and outlive their references: whatever still has entries here must find the same
  * generations. */
 void cache_database_unref(struct cache_database *d)

@@ -2,6 +2,7 @@
 #include "weir/cache/verdict.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "weir/cache/analysis.h"
 #include "weir/cache/database.h"
@@ -32,6 +33,7 @@ static void free_verdict(struct verdict *v)
     for (uint32_t i = 0; i < v->slot_count; i++)
         generation_unref(v->slots[i]);
     analysis_unref(v->analysis);
+    free(v->display);
     free(v->slots);
     free(v->writes);
     sql_class_unref(v->class);
@@ -163,6 +165,44 @@ static bool is_worth_asking(const struct verdict *v, const struct catalog *catal
            !catalog_get_facts(catalog)->is_in_recovery;
 }
 
+/* --- for people --- */
+
+static char *display(struct slice text)
+{
+    struct buf scratch = BUF_INIT, shown = BUF_INIT;
+    struct template template;
+    if (!template_make(text, &scratch, &template))
+        return NULL;
+    if ((template.flags & TEMPLATE_SPECIAL) != 0)
+        sql_display(text, &shown);
+    else
+        template_display(&template, &shown);
+    if (shown.len > VERDICT_DISPLAY_MAX)
+        shown.len = VERDICT_DISPLAY_MAX;
+    const char *whole = buf_text(&shown);
+    char *copy = whole != NULL ? strdup(whole) : NULL;
+    buf_free(&scratch);
+    buf_free(&shown);
+    return copy;
+}
+
+/* What was counted under the verdict that this one replaces. */
+static void inherit(struct verdict *fresh, struct verdict *old, uint64_t now_us)
+{
+    bool is_heir = old != NULL && old->scope == fresh->scope && old->class == fresh->class;
+    fresh->since_us = is_heir && old->since_us != 0 ? old->since_us : now_us;
+    if (!is_heir)
+        return;
+    fresh->calls = old->calls;
+    fresh->hits = old->hits;
+    fresh->misses = old->misses;
+    fresh->saved_us = old->saved_us;
+    if (fresh->display == NULL) {
+        fresh->display = old->display;
+        old->display = NULL;
+    }
+}
+
 /* --- the whole --- */
 
 static void add_slots(struct verdict *v, const uint32_t *relations, size_t count)
@@ -209,6 +249,8 @@ static struct verdict *verdict_new(const struct verdict_question *q)
     struct sql_class *class = q->class;
     if (v == NULL)
         return NULL;
+    if (q->text.len > 0)
+        v->display = display(q->text);
     v->scope = cache_scope_ref(q->scope);
     v->class = sql_class_ref(class);
     struct catalog *catalog = database_catalog(v->scope->database, &v->version);
@@ -244,7 +286,7 @@ static bool is_current(const struct verdict *v, const struct verdict_question *q
            v->is_pending == !analysis_is_done(a) && !analysis_is_over(a, q->now_us);
 }
 
-const struct verdict *verdicts_get(struct verdicts *v, const struct verdict_question *q)
+struct verdict *verdicts_get(struct verdicts *v, const struct verdict_question *q)
 {
     struct verdict **place = place_for(v, q->scope, q->class);
     struct verdict *present = *place;
@@ -256,7 +298,16 @@ const struct verdict *verdicts_get(struct verdicts *v, const struct verdict_ques
     struct verdict *fresh = verdict_new(q);
     if (fresh == NULL)
         return NULL;
+    inherit(fresh, present, q->now_us);
     free_verdict(present);
     *place = fresh;
     return fresh;
+}
+
+void verdicts_each(const struct verdicts *v, void (*fn)(void *context, const struct verdict *verdict),
+                   void *context)
+{
+    for (size_t i = 0; i < PLACES; i++)
+        if (v->places[i] != NULL)
+            fn(context, v->places[i]);
 }

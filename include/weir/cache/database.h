@@ -73,6 +73,8 @@ uint64_t databases_epoch_changes(struct databases *all);
 void databases_count_analyses(struct databases *all, uint64_t *asked, uint64_t *failed);
 
 struct cache_database *database_ref(struct cache_database *d);
+/* What PostgreSQL calls it. Lives as long as the database. */
+const char *database_name(const struct cache_database *d);
 /* What cache_database_watch does. Control thread. */
 bool database_watch(struct cache_database *d, enum cache_mode strongest,
                     const struct control_options *connection);

@@ -17,6 +17,8 @@
 #include "weir/util/slice.h"
 
 struct analysis;
+struct buf;
+struct cache_template;
 struct cache_scope;
 struct sql_class;
 struct verdicts;
@@ -27,7 +29,10 @@ struct verdict {
     uint64_t version;          /* of the catalog; see database_catalog */
     enum cache_reason reason;  /* of a read */
     bool is_read_judged;
-    bool is_pending;           /* judged before the analysis was done */
+    bool is_pending; /* judged before the analysis was done */
+    char *display;   /* the text without its literals, or its beginning; NULL where only writes mattered */
+    /* for SHOW TEMPLATES; they go over to the next verdict of the same scope and class */
+    uint64_t since_us, calls, hits, misses, saved_us;
     struct analysis *analysis; /* a reference; NULL when PostgreSQL was not asked */
     bool is_write_known;       /* reads that run somebody's code write something unknown */
     uint32_t write_count;      /* relations written, when known */
@@ -38,6 +43,8 @@ struct verdict {
 
 struct verdicts *verdicts_new(void);
 void verdicts_free(struct verdicts *v);
+
+enum { VERDICT_DISPLAY_MAX = 1000 };
 
 struct verdict_question {
     struct cache_scope *scope;
@@ -50,6 +57,14 @@ struct verdict_question {
 };
 
 /* Valid until the next call. NULL when memory is out. */
-const struct verdict *verdicts_get(struct verdicts *v, const struct verdict_question *q);
+struct verdict *verdicts_get(struct verdicts *v, const struct verdict_question *q);
+
+/* Fills in what a verdict says to people: reason, detail, found, relations, which may point into `scratch`.
+ */
+void verdict_describe(const struct verdict *v, struct cache_template *t, struct buf *scratch);
+
+/* Every verdict that there is. */
+void verdicts_each(const struct verdicts *v, void (*fn)(void *context, const struct verdict *verdict),
+                   void *context);
 
 #endif
