@@ -71,6 +71,7 @@ def test_templates_keep_their_counts_when_definitions_change(cached):
 def test_templates_are_bounded(cached):
     cache = cached()
     client = cache.wire()
+    cache.warm(lambda: value(client.query(READ)))
     for number in range(700):
         client.query(f"SELECT v AS column_{number} FROM items WHERE id = 1")
     for _ in range(5):

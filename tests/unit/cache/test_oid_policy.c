@@ -41,7 +41,7 @@ static enum cache_reason judge_function(uint32_t oid, char volatility, bool is_b
     return reason;
 }
 
-static void functions(void **state)
+static void test_c05_functions(void **state)
 {
     (void)state;
     assert_int_equal(judge_function(65, 'i', true, false), CACHE_REASON_NONE);         /* int4eq */
@@ -75,7 +75,7 @@ static enum cache_reason judge_relation(uint32_t oid, char kind, char persistenc
     return reason;
 }
 
-static void relations(void **state)
+static void test_c09_relations(void **state)
 {
     (void)state;
     for (const char *kind = "rpvm"; *kind != '\0'; kind++)
@@ -126,7 +126,7 @@ static void all_else(void **state)
     assert_int_equal(judge(&facts, "type public.d"), CACHE_REASON_COLUMN);
 }
 
-static void values_and_casts(void **state)
+static void test_c06_values_and_casts(void **state)
 {
     (void)state;
     for (unsigned value = 0; value < 64; value++) {
@@ -231,10 +231,10 @@ static void what_is_worth_asking(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(functions),
-        cmocka_unit_test(relations),
+        cmocka_unit_test(test_c05_functions),
+        cmocka_unit_test(test_c09_relations),
         cmocka_unit_test(all_else),
-        cmocka_unit_test(values_and_casts),
+        cmocka_unit_test(test_c06_values_and_casts),
         cmocka_unit_test(relations_that_the_catalog_knows),
         cmocka_unit_test(settings_of_the_profile),
         cmocka_unit_test(what_is_worth_asking),

@@ -117,7 +117,7 @@ static struct heard ask_text(const char *text)
 #define HAS(list, words)   assert_non_null(strstr((list), (words)))
 #define LACKS(list, words) assert_null(strstr((list), (words)))
 
-static void functions_operators_and_types(void **state)
+static void test_c05_functions_operators_and_types(void **state)
 {
     NEEDS_POSTGRES;
     struct heard h = ask_text("SELECT day < at, upper(v), id::text FROM t WHERE id = $1 ORDER BY v;");
@@ -149,7 +149,7 @@ static void functions_operators_and_types(void **state)
     assert_int_equal(h.values, 1 << 10 | 1 << 0);
 }
 
-static void relations_of_views_and_policies(void **state)
+static void test_c09_relations_of_views_and_policies(void **state)
 {
     NEEDS_POSTGRES;
     struct heard h = ask_text("SELECT * FROM over_view JOIN m USING (id)");
@@ -380,8 +380,8 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(functions_operators_and_types),
-        cmocka_unit_test(relations_of_views_and_policies),
+        cmocka_unit_test(test_c05_functions_operators_and_types),
+        cmocka_unit_test(test_c09_relations_of_views_and_policies),
         cmocka_unit_test(types_and_parameters),
         cmocka_unit_test(role_and_search_path),
         cmocka_unit_test(a_control_user_without_rights),

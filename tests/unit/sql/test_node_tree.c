@@ -54,7 +54,7 @@ struct expected {
     uint32_t has[8];
 };
 
-static void what_a_tree_names(void **state)
+static void test_c06_what_a_tree_names(void **state)
 {
     static const struct expected cases[] = {
         {"known-plain-15", NODE_FUNCTIONS, {65, 850}}, /* int4eq, textlike */
@@ -205,7 +205,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_tree_of_the_corpus),
-        cmocka_unit_test(what_a_tree_names),
+        cmocka_unit_test(test_c06_what_a_tree_names),
         cmocka_unit_test(nothing_more_than_it_names),
         cmocka_unit_test(settings_and_marks),
         cmocka_unit_test(odd_text),
