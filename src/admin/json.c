@@ -181,12 +181,14 @@ static json_t *templates_array(const struct admin_snapshot *snapshot)
         json_t *object = json_object();
         put(object, "calls", rows[i].calls);
         put(object, "hits", rows[i].hits);
-        put(object, "server_time_us", rows[i].server_time_us);
+        put(object, "misses", rows[i].misses);
         put(object, "saved_us", rows[i].saved_us);
         put_text(object, "database", rows[i].database);
         put_text(object, "user", rows[i].user);
         put_text(object, "cacheable", rows[i].cacheable);
         put_text(object, "reason", rows[i].reason);
+        put_text(object, "found", rows[i].found);
+        put_text(object, "relations", rows[i].relations);
         put_text(object, "text", rows[i].text);
         json_array_append_new(array, object);
     }

@@ -82,7 +82,7 @@ void show_workers(struct show *show);
 extern const struct encode_column show_cache_columns[15];
 extern const struct encode_column show_store_columns[2];
 extern const struct encode_column show_pins_columns[7];
-extern const struct encode_column show_templates_columns[9];
+extern const struct encode_column show_templates_columns[12];
 extern const struct encode_column show_workers_columns[4];
 
 #endif

@@ -84,30 +84,28 @@ void show_pins(struct show *show)
     }
 }
 
-const struct encode_column show_templates_columns[9] = {SHOW_TEXT("database"),
-                                                        SHOW_TEXT("user"),
-                                                        SHOW_NUMERIC("calls"),
-                                                        SHOW_NUMERIC("hits"),
-                                                        SHOW_NUMERIC("server_time_us"),
-                                                        SHOW_NUMERIC("saved_us"),
-                                                        SHOW_TEXT("cacheable"),
-                                                        SHOW_TEXT("reason"),
-                                                        SHOW_TEXT("text")};
+const struct encode_column show_templates_columns[12] = {
+    SHOW_TEXT("database"),  SHOW_TEXT("user"),        SHOW_NUMERIC("calls"),  SHOW_NUMERIC("hits"),
+    SHOW_NUMERIC("misses"), SHOW_NUMERIC("saved_us"), SHOW_TEXT("cacheable"), SHOW_TEXT("reason"),
+    SHOW_TEXT("found"),     SHOW_TEXT("relations"),   SHOW_TEXT("since"),     SHOW_TEXT("text")};
 
 void show_templates(struct show *show)
 {
     const struct show_template *rows;
     size_t count = snapshot_templates(show->snapshot, &rows);
     for (size_t i = 0; i < count; i++) {
-        show_begin(show, 9);
+        show_begin(show, 12);
         show_text(show, rows[i].database);
         show_text(show, rows[i].user);
         show_number(show, rows[i].calls);
         show_number(show, rows[i].hits);
-        show_number(show, rows[i].server_time_us);
+        show_number(show, rows[i].misses);
         show_number(show, rows[i].saved_us);
         show_text(show, rows[i].cacheable);
         show_text(show, rows[i].reason);
+        show_text(show, rows[i].found);
+        show_text(show, rows[i].relations);
+        show_time(show, rows[i].since_wall_us);
         show_text(show, rows[i].text);
         show_end(show);
     }

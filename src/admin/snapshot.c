@@ -351,23 +351,29 @@ static void add_memory(void *into, void *from)
     a->memtotal += b->memtotal;
 }
 
-/* One row for a text in a database, whoever runs it. */
+/* One row for a text of a user in a database. */
 static void name_template(const void *row, const char **first, const char **second)
 {
     *first = ((const struct show_template *)row)->text;
-    *second = ((const struct show_template *)row)->database;
+    *second = ((const struct show_template *)row)->identity;
 }
 
 static void add_template(void *into, void *from)
 {
     struct show_template *a = into;
     const struct show_template *b = from;
+    if (b->calls > a->calls) { /* workers learn at different times */
+        a->cacheable = b->cacheable;
+        a->reason = b->reason;
+        a->found = b->found;
+        a->relations = b->relations;
+    }
     a->calls += b->calls;
     a->hits += b->hits;
-    a->server_time_us += b->server_time_us;
+    a->misses += b->misses;
     a->saved_us += b->saved_us;
-    if (strcmp(a->user, b->user) != 0)
-        a->user = ""; /* of several users */
+    if (b->since_wall_us < a->since_wall_us)
+        a->since_wall_us = b->since_wall_us;
 }
 
 static void add_lists(struct show_lists *a, const struct show_lists *b)

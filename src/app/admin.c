@@ -9,6 +9,7 @@
 
 #include "app.h"
 #include "weir/cache/cache.h"
+#include "weir/cache/reason.h"
 #include "weir/pool/cancel.h"
 #include "weir/session/peer.h"
 #include "weir/session/cached.h"
@@ -260,6 +261,49 @@ static void add_part(struct admin_snapshot *snapshot, const struct gather *gathe
     }
 }
 
+/* ---- templates ---- */
+
+enum { TEMPLATES_MAX = 500 }; /* of one worker */
+
+struct template_context {
+    struct admin_snapshot *snapshot;
+    const struct gather *gather;
+};
+
+static void add_template(void *context, const struct cache_template *t)
+{
+    const struct template_context *c = context;
+    struct show_template *row = snapshot_add_template(c->snapshot);
+    if (row == NULL)
+        return;
+    char text[1024];
+    bool is_no = t->reason != CACHE_REASON_NONE;
+    snprintf(text, sizeof(text), "%s/%s", t->database, t->user);
+    row->identity = snapshot_text(c->snapshot, text);
+    row->database = snapshot_text(c->snapshot, t->database);
+    row->user = snapshot_text(c->snapshot, t->user);
+    row->text = snapshot_text(c->snapshot, t->text);
+    row->relations = snapshot_text(c->snapshot, t->relations);
+    row->found = t->found;
+    row->calls = t->calls;
+    row->hits = t->hits;
+    row->misses = t->misses;
+    row->saved_us = t->saved_us;
+    row->since_wall_us = c->gather->wall_us - (c->gather->now_us - t->since_us);
+    row->cacheable = t->reason == CACHE_REASON_PENDING ? "asking" : is_no ? "no" : "yes";
+    snprintf(text, sizeof(text), "%s%s%s", cache_reason_text(t->reason), t->detail[0] != '\0' ? ": " : "",
+             t->detail);
+    row->reason = is_no ? snapshot_text(c->snapshot, text) : "";
+}
+
+static void add_templates(struct admin_snapshot *snapshot, const struct gather *gather,
+                          const struct session_worker *session)
+{
+    struct template_context context = {snapshot, gather};
+    if (session->cache != NULL)
+        cache_templates(session->cache, TEMPLATES_MAX, add_template, &context);
+}
+
 static void visit(struct session_worker *session, void *arg)
 {
     struct gather *gather = arg;
@@ -273,6 +317,8 @@ static void visit(struct session_worker *session, void *arg)
     add_lists(snapshot, session);
     if (gather->parts & (SNAPSHOT_CLIENTS | SNAPSHOT_PINS))
         add_clients(snapshot, gather, session);
+    if (gather->parts & SNAPSHOT_TEMPLATES)
+        add_templates(snapshot, gather, session);
     struct show_worker *row = snapshot_add_worker(snapshot);
     if (row != NULL) {
         row->index = index;

@@ -213,6 +213,7 @@ void cache_stats(struct cache *c, struct cache_stats *stats)
     stats->bytes = memory.bytes;
     stats->evictions = memory.evictions;
     stats->epoch_changes = databases_epoch_changes(c->databases);
+    databases_count_analyses(c->databases, &stats->analyses, &stats->analyses_failed);
 }
 
 /* --- writes --- */
@@ -262,8 +263,8 @@ void cache_write_add(struct cache_write *write, struct cache_scope *scope, struc
 {
     if (!may_write(class))
         return;
-    const struct verdict *verdict =
-        scope != NULL ? verdicts_get(write->worker->verdicts, scope, class, SLICE_EMPTY) : NULL;
+    const struct verdict_question question = {.scope = scope, .class = class};
+    const struct verdict *verdict = scope != NULL ? verdicts_get(write->worker->verdicts, &question) : NULL;
     if (verdict == NULL || !verdict->is_write_known)
         write->base.is_unknown = true;
     else if (verdict->write_count > 0)
@@ -299,7 +300,8 @@ bool cache_may_run_code(struct cache_worker *w, const struct cache_database *d, 
         names_something |= names_anything(&class->statements[i]);
     if (!names_something || scope == NULL)
         return names_something;
-    const struct verdict *verdict = verdicts_get(w->verdicts, scope, class, SLICE_EMPTY);
+    const struct verdict_question question = {.scope = scope, .class = class};
+    const struct verdict *verdict = verdicts_get(w->verdicts, &question);
     return verdict == NULL || !verdict->is_write_known;
 }
 

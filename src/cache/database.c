@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "weir/cache/analysis.h"
+#include "weir/control/analyst.h"
 #include "weir/control/catalog.h"
 #include "weir/control/control.h"
 #include "weir/control/watch.h"
@@ -19,7 +21,7 @@
 #include "weir/util/log.h"
 
 /* A watch looks every second; after this long without a good look nothing is believed. */
-enum { BELIEF_US = 3000000 };
+enum { BELIEF_US = 3000000, ANALYSES_PER_SECOND = 20 };
 
 struct databases *databases_new(struct worker *control)
 {
@@ -40,6 +42,7 @@ void database_change_epoch(struct cache_database *d)
 static void free_database(struct cache_database *d)
 {
     catalog_unref(d->catalog);
+    analyses_free(d->analyses);
     generations_free(d->generations);
     free(d->host);
     free(d);
@@ -101,8 +104,9 @@ static struct cache_database *database_new(struct databases *all, struct group *
     d->host = strdup(host);
     d->port = port;
     d->generations = generations_new();
+    d->analyses = analyses_new();
     d->reload.run = on_reload;
-    if (d->host == NULL || d->generations == NULL) {
+    if (d->host == NULL || d->generations == NULL || d->analyses == NULL) {
         free_database(d);
         return NULL;
     }
@@ -145,6 +149,11 @@ struct cache_database *database_ref(struct cache_database *d)
 {
     atomic_fetch_add_explicit(&d->references, 1, memory_order_relaxed);
     return d;
+}
+
+const char *database_name(const struct cache_database *d)
+{
+    return d->group->name;
 }
 
 /* Databases are few and outlive their references: whatever still has entries here must find the same
@@ -326,6 +335,59 @@ void cache_database_server_lost(struct cache_database *d)
     database_change_epoch(d);
 }
 
+/* --- analyses --- */
+
+void databases_count_analyses(struct databases *all, uint64_t *asked, uint64_t *failed)
+{
+    *asked = atomic_load_explicit(&all->analyses_asked, memory_order_relaxed);
+    *failed = atomic_load_explicit(&all->analyses_failed, memory_order_relaxed);
+}
+
+static void on_analysed(void *context, const struct analyst_facts *facts)
+{
+    struct analysis *a = context;
+    struct cache_database *d = a->database;
+    analysis_finish(a, facts, clock_now_us());
+    atomic_fetch_add_explicit(&d->group->all->analyses_asked, 1, memory_order_relaxed);
+    if (a->reason == CACHE_REASON_NOT_ANALYSED)
+        atomic_fetch_add_explicit(&d->group->all->analyses_failed, 1, memory_order_relaxed);
+    log_write(LOG_LEVEL_DEBUG, d->group->name, "analysed: %s%s%s: %.*s", cache_reason_label(a->reason),
+              a->detail[0] != '\0' ? ", " : "", a->detail, (int)(a->text.len < 200 ? a->text.len : 200),
+              (const char *)a->text.data);
+    analysis_unref(a);
+    cache_database_unref(d);
+}
+
+/* Mail: a template that no worker has met under this version of the catalog. */
+static void on_analyse(struct mail *mail)
+{
+    struct analysis *a = list_entry(mail, struct analysis, mail);
+    struct cache_database *d = a->database;
+    const struct analysis_key *key = &a->key;
+    const struct analyst_question question = {
+        .text = (const char *)a->text.data,
+        .has_params = a->has_params,
+        .types = key->types,
+        .type_count = key->type_count,
+        .role = (const char *)key->role.data,
+        .search_path = (const char *)key->search_path.data,
+        .client_encoding = key->client_encoding.len > 0 ? (const char *)key->client_encoding.data : NULL,
+    };
+    if (d->analyst != NULL && analyst_ask(d->analyst, &question, on_analysed, a))
+        return;
+    struct analyst_facts nothing = {.failure = "too many analyses are waiting"};
+    if (d->analyst == NULL)
+        snprintf(nothing.failure, sizeof(nothing.failure), "the database is not watched");
+    on_analysed(a, &nothing);
+}
+
+void database_analyse(struct cache_database *d, struct analysis *analysis)
+{
+    analysis->database = database_ref(d);
+    analysis->mail.run = on_analyse;
+    worker_post(d->group->all->control, &analysis_ref(analysis)->mail);
+}
+
 /* --- watching: control thread --- */
 
 /* With the group locked: what is under way elsewhere might be a write to this database. */
@@ -343,6 +405,8 @@ static void mark_for(struct cache_database *d)
 
 static void stop_watching(struct cache_database *d, const char *reason)
 {
+    analyst_free(d->analyst);
+    d->analyst = NULL;
     watch_free(d->watch);
     d->watch = NULL;
     pthread_mutex_lock(&d->group->mutex);
@@ -385,6 +449,8 @@ bool database_watch(struct cache_database *d, enum cache_mode strongest,
     d->watch = watch_new(worker_loop(d->group->all->control), connection, &options, &events);
     if (d->watch == NULL)
         return false;
+    /* Without one what PostgreSQL would have to be asked about is refused. */
+    d->analyst = analyst_new(worker_loop(d->group->all->control), connection, ANALYSES_PER_SECOND);
     d->watch_fingerprint = wanted;
     pthread_mutex_lock(&d->group->mutex);
     d->is_watched = true;

@@ -24,6 +24,8 @@ struct databases {
     struct group *groups;
     uint64_t next_id;
     _Atomic uint64_t epoch_changes;
+    _Atomic uint64_t analyses_asked;
+    _Atomic uint64_t analyses_failed;
 };
 
 /* marks.c: locked. */

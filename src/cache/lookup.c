@@ -62,14 +62,20 @@ static enum cache_reason judge_parameters(const struct cache_request *r)
 }
 
 static enum cache_reason judge(struct cache_worker *w, const struct cache_request *r,
-                               const struct verdict **verdict)
+                               struct verdict **verdict)
 {
     enum cache_reason reason = judge_asker(r);
     if (reason == CACHE_REASON_NONE)
         reason = judge_database(r);
     if (reason != CACHE_REASON_NONE)
         return reason;
-    *verdict = verdicts_get(w->verdicts, r->scope, r->class, r->text);
+    const struct verdict_question question = {.scope = r->scope,
+                                              .class = r->class,
+                                              .text = r->text,
+                                              .types = r->parameter_types,
+                                              .type_count = r->parameter_type_count,
+                                              .now_us = r->now_us};
+    *verdict = verdicts_get(w->verdicts, &question);
     if (*verdict == NULL)
         return CACHE_REASON_MEMORY;
     if ((*verdict)->reason == CACHE_REASON_NONE && distrust_has(w->cache->distrust, r->text))
@@ -79,7 +85,7 @@ static enum cache_reason judge(struct cache_worker *w, const struct cache_reques
 
 enum cache_reason cache_judge(struct cache_worker *w, const struct cache_request *request)
 {
-    const struct verdict *verdict;
+    struct verdict *verdict;
     enum cache_reason reason = judge(w, request, &verdict);
     return reason == CACHE_REASON_NONE ? judge_parameters(request) : reason;
 }
@@ -249,8 +255,10 @@ static bool begin_check(struct cache_worker *w, const struct cache_request *r, c
 void cache_lookup(struct cache_worker *w, const struct cache_request *r, cache_answered answered,
                   void *context, struct cache_answer *answer)
 {
-    const struct verdict *verdict = NULL;
+    struct verdict *verdict = NULL;
     enum cache_reason reason = judge(w, r, &verdict);
+    if (verdict != NULL)
+        verdict->calls++;
     const struct key_parts parts = {.scope = r->scope->id,
                                     .shape = (uint8_t)r->shape,
                                     .text = r->text,
@@ -270,9 +278,12 @@ void cache_lookup(struct cache_worker *w, const struct cache_request *r, cache_a
             return;
         cache_count(&w->counters.hits, 1);
         cache_count(&w->counters.saved_us, entry_cost_us(entry));
+        verdict->hits++;
+        verdict->saved_us += entry_cost_us(entry);
         *answer = (struct cache_answer){.outcome = CACHE_HIT, .entry = entry};
         return;
     }
+    verdict->misses++;
     /* Without memory for a wait there is simply no waiting. */
     struct cache_wait *wait =
         (r->flags & CACHE_NO_WAIT) == 0 && answered != NULL ? wait_new(w, r, answered, context) : NULL;

@@ -38,6 +38,7 @@ struct scopes *scopes_new(uint64_t seed)
 static void free_scope(struct cache_scope *s)
 {
     search_path_free(&s->path);
+    free(s->role);
     profile_unref(s->profile);
     cache_database_unref(s->database);
     free(s);
@@ -108,10 +109,8 @@ static bool find_path(struct cache_scope *s, const struct cache_scope_options *o
 {
     struct slice text = o->search_path;
     profile_get(o->profile, SLICE_LITERAL("search_path"), &text);
-    char *role = effective_role(o);
-    bool is_good = role != NULL && search_path_parse(&s->path, text, role);
-    free(role);
-    return is_good;
+    s->role = effective_role(o);
+    return s->role != NULL && search_path_parse(&s->path, text, s->role);
 }
 
 static struct cache_scope *scope_new(const struct cache_scope_options *o)
@@ -121,6 +120,7 @@ static struct cache_scope *scope_new(const struct cache_scope_options *o)
     if (s == NULL)
         return NULL;
     if (!find_path(s, o)) {
+        free(s->role);
         free(s);
         return NULL;
     }

@@ -2,12 +2,17 @@
 #include "weir/cache/verdict.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "weir/cache/analysis.h"
 #include "weir/cache/database.h"
+#include "weir/cache/oid_policy.h"
 #include "weir/cache/policy.h"
 #include "weir/cache/scope.h"
 #include "weir/control/catalog.h"
 #include "weir/sql/classify.h"
+#include "weir/sql/template.h"
+#include "weir/track/profile.h"
 #include "weir/util/buf.h"
 
 enum { PLACES = 8192 };
@@ -27,6 +32,8 @@ static void free_verdict(struct verdict *v)
         return;
     for (uint32_t i = 0; i < v->slot_count; i++)
         generation_unref(v->slots[i]);
+    analysis_unref(v->analysis);
+    free(v->display);
     free(v->slots);
     free(v->writes);
     sql_class_unref(v->class);
@@ -71,24 +78,144 @@ static void judge_write(struct verdict *v, const struct catalog *catalog)
     buf_free(&oids);
 }
 
-static void judge_read(struct verdict *v, const struct catalog *catalog, struct slice text)
+/* --- what PostgreSQL says --- */
+
+static struct slice setting_of(const struct cache_scope *scope, struct slice name, struct slice otherwise)
 {
-    struct policy_relations relations;
-    v->is_read_judged = true;
-    v->reason = policy_judge(v->class, catalog, &v->scope->path, &relations);
-    if (v->reason == CACHE_REASON_NONE && catalog_mentions_row_function(catalog, text))
-        v->reason = CACHE_REASON_FUNCTION;
-    if (v->reason != CACHE_REASON_NONE)
+    struct slice value = otherwise;
+    profile_get(scope->profile, name, &value);
+    return value;
+}
+
+static bool is_ascii(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] > 127)
+            return false;
+    return true;
+}
+
+/* Types at the end that are to be inferred say nothing. */
+static size_t count_types(const struct verdict_question *q)
+{
+    size_t count = q->type_count;
+    while (count > 0 && q->types[count - 1] == 0)
+        count--;
+    return count;
+}
+
+/* The analysis of this question, asked for if nobody has; NULL when it cannot be. */
+static struct analysis *ask(const struct verdict *v, const struct verdict_question *q)
+{
+    struct buf scratch = BUF_INIT;
+    struct template template;
+    struct analysis *analysis = NULL;
+    bool is_new = false;
+    if (!template_make(q->text, &scratch, &template))
+        return NULL;
+    bool is_exact = (template.flags & TEMPLATE_SPECIAL) != 0 || (v->class->flags & SQL_CLASS_LITERALS) != 0;
+    struct slice encoding =
+        is_ascii(q->text) ? SLICE_EMPTY : setting_of(v->scope, SLICE_LITERAL("client_encoding"), SLICE_EMPTY);
+    const struct analysis_key key = {
+        .template = is_exact ? q->text : template.text,
+        .is_exact = is_exact,
+        .types = q->types,
+        .type_count = count_types(q),
+        .role = slice_str(v->scope->role),
+        .search_path = setting_of(v->scope, SLICE_LITERAL("search_path"), v->scope->baseline_path),
+        .client_encoding = encoding,
+        .version = v->version,
+    };
+    if (encoding.len > 0 || is_ascii(q->text))
+        analysis = analyses_get(v->scope->database->analyses, &key, q->text,
+                                (v->class->statements[0].flags & SQL_HAS_PARAMS) != 0, q->now_us, &is_new);
+    if (is_new)
+        database_analyse(v->scope->database, analysis);
+    buf_free(&scratch);
+    return analysis;
+}
+
+/* Reading what the analysis names runs nobody's code; but which types later ones give is not known to who
+ * announces writes. */
+static enum cache_reason judge_analysis(struct verdict *v, const struct catalog *catalog)
+{
+    const struct analysis *a = v->analysis;
+    v->is_pending = !analysis_is_done(a);
+    if (v->is_pending)
+        return CACHE_REASON_PENDING;
+    if (a->reason != CACHE_REASON_NONE)
+        return a->reason;
+    if (!oid_policy_has_settings(v->scope->profile, a->settings, a->settings_len))
+        return CACHE_REASON_SETTING;
+    for (size_t i = 0; i < a->relation_count; i++) {
+        enum cache_reason reason = oid_policy_relation(catalog, a->relations[i]);
+        if (reason != CACHE_REASON_NONE)
+            return reason;
+    }
+    if (!v->is_write_known && (v->class->statements[0].flags & SQL_HAS_PARAMS) != 0)
+        return CACHE_REASON_SHADOWED;
+    v->is_write_known = true;
+    return CACHE_REASON_NONE;
+}
+
+static bool is_worth_asking(const struct verdict *v, const struct catalog *catalog)
+{
+    return oid_policy_may_help(v->class, v->reason) &&
+           !catalog_is_somewhere(catalog, CATALOG_CODE_ANYWHERE) &&
+           !catalog_get_facts(catalog)->is_in_recovery;
+}
+
+/* --- for people --- */
+
+static char *display(struct slice text)
+{
+    struct buf scratch = BUF_INIT, shown = BUF_INIT;
+    struct template template;
+    if (!template_make(text, &scratch, &template))
+        return NULL;
+    if ((template.flags & TEMPLATE_SPECIAL) != 0)
+        sql_display(text, &shown);
+    else
+        template_display(&template, &shown);
+    if (shown.len > VERDICT_DISPLAY_MAX)
+        shown.len = VERDICT_DISPLAY_MAX;
+    const char *whole = buf_text(&shown);
+    char *copy = whole != NULL ? strdup(whole) : NULL;
+    buf_free(&scratch);
+    buf_free(&shown);
+    return copy;
+}
+
+/* What was counted under the verdict that this one replaces. */
+static void inherit(struct verdict *fresh, struct verdict *old, uint64_t now_us)
+{
+    bool is_heir = old != NULL && old->scope == fresh->scope && old->class == fresh->class;
+    fresh->since_us = is_heir && old->since_us != 0 ? old->since_us : now_us;
+    if (!is_heir)
         return;
+    fresh->calls = old->calls;
+    fresh->hits = old->hits;
+    fresh->misses = old->misses;
+    fresh->saved_us = old->saved_us;
+    if (fresh->display == NULL) {
+        fresh->display = old->display;
+        old->display = NULL;
+    }
+}
+
+/* --- the whole --- */
+
+static void add_slots(struct verdict *v, const uint32_t *relations, size_t count)
+{
     struct generations *generations = v->scope->database->generations;
-    v->slots = calloc(relations.count + 1, sizeof(struct generation *));
+    v->slots = calloc(count + 1, sizeof(struct generation *));
     if (v->slots == NULL) {
         v->reason = CACHE_REASON_MEMORY;
         return;
     }
     v->slots[v->slot_count++] = generation_ref(generations_epoch(generations));
-    for (size_t i = 0; i < relations.count; i++) {
-        struct generation *slot = generations_get(generations, relations.oids[i]);
+    for (size_t i = 0; i < count; i++) {
+        struct generation *slot = generations_get(generations, relations[i]);
         if (slot == NULL) {
             v->reason = CACHE_REASON_MEMORY;
             return;
@@ -97,14 +224,36 @@ static void judge_read(struct verdict *v, const struct catalog *catalog, struct 
     }
 }
 
-static struct verdict *verdict_new(struct cache_scope *scope, struct sql_class *class, struct slice text)
+static void judge_read(struct verdict *v, const struct catalog *catalog, const struct verdict_question *q)
+{
+    struct policy_relations relations;
+    v->is_read_judged = true;
+    v->reason = policy_judge(v->class, catalog, &v->scope->path, &relations);
+    if (v->reason == CACHE_REASON_NONE && catalog_mentions_row_function(catalog, q->text))
+        v->reason = CACHE_REASON_FUNCTION;
+    if (v->reason == CACHE_REASON_NONE) {
+        add_slots(v, relations.oids, relations.count);
+        return;
+    }
+    v->analysis = is_worth_asking(v, catalog) ? ask(v, q) : NULL;
+    if (v->analysis == NULL)
+        return;
+    v->reason = judge_analysis(v, catalog);
+    if (v->reason == CACHE_REASON_NONE)
+        add_slots(v, v->analysis->relations, v->analysis->relation_count);
+}
+
+static struct verdict *verdict_new(const struct verdict_question *q)
 {
     struct verdict *v = calloc(1, sizeof(*v));
+    struct sql_class *class = q->class;
     if (v == NULL)
         return NULL;
-    v->scope = cache_scope_ref(scope);
+    if (q->text.len > 0)
+        v->display = display(q->text);
+    v->scope = cache_scope_ref(q->scope);
     v->class = sql_class_ref(class);
-    struct catalog *catalog = database_catalog(scope->database, &v->version);
+    struct catalog *catalog = database_catalog(v->scope->database, &v->version);
     if (catalog == NULL) {
         v->reason = CACHE_REASON_NOT_READY;
         v->is_read_judged = true;
@@ -117,27 +266,48 @@ static struct verdict *verdict_new(struct cache_scope *scope, struct sql_class *
                                  class->statements[i].n_types == 0;
     } else {
         v->reason = CACHE_REASON_STATEMENT;
-        if (text.len > 0)
-            judge_read(v, catalog, text);
         judge_write(v, catalog);
+        if (q->text.len > 0)
+            judge_read(v, catalog, q);
     }
     catalog_unref(catalog);
     return v;
 }
 
-const struct verdict *verdicts_get(struct verdicts *v, struct cache_scope *scope, struct sql_class *class,
-                                   struct slice text)
+/* An analysis is of one list of types, and may have come, or be over, since. */
+static bool is_current(const struct verdict *v, const struct verdict_question *q)
 {
-    struct verdict **place = place_for(v, scope, class);
+    const struct analysis *a = v->analysis;
+    if (a == NULL || q->text.len == 0)
+        return true;
+    size_t count = count_types(q);
+    return a->key.type_count == count &&
+           (count == 0 || memcmp(a->key.types, q->types, count * sizeof(*q->types)) == 0) &&
+           v->is_pending == !analysis_is_done(a) && !analysis_is_over(a, q->now_us);
+}
+
+struct verdict *verdicts_get(struct verdicts *v, const struct verdict_question *q)
+{
+    struct verdict **place = place_for(v, q->scope, q->class);
     struct verdict *present = *place;
-    uint64_t version = atomic_load_explicit(&scope->database->version, memory_order_acquire);
-    if (present != NULL && present->scope == scope && present->class == class &&
-        present->version == version && (present->is_read_judged || text.len == 0))
+    uint64_t version = atomic_load_explicit(&q->scope->database->version, memory_order_acquire);
+    if (present != NULL && present->scope == q->scope && present->class == q->class &&
+        present->version == version && (present->is_read_judged || q->text.len == 0) &&
+        is_current(present, q))
         return present;
-    struct verdict *fresh = verdict_new(scope, class, text);
+    struct verdict *fresh = verdict_new(q);
     if (fresh == NULL)
         return NULL;
+    inherit(fresh, present, q->now_us);
     free_verdict(present);
     *place = fresh;
     return fresh;
+}
+
+void verdicts_each(const struct verdicts *v, void (*fn)(void *context, const struct verdict *verdict),
+                   void *context)
+{
+    for (size_t i = 0; i < PLACES; i++)
+        if (v->places[i] != NULL)
+            fn(context, v->places[i]);
 }

@@ -312,6 +312,12 @@ static bool is_plain_descendant(const struct catalog_relation *r)
            (r->flags & (CATALOG_ODD_COLUMN | CATALOG_ODD_RELATIVE | CATALOG_HAS_RULE)) == 0;
 }
 
+static bool is_near_descendant(const struct catalog_relation *r)
+{
+    return r != NULL && (r->kind == 'r' || r->kind == 'p') && r->persistence == 'p' &&
+           (r->flags & CATALOG_FAR_RELATIVE) == 0;
+}
+
 /* Carries "may not be read", and "runs code", from children to parents until nothing changes; the depth of
  * real hierarchies is small. */
 static void mark_odd_relatives(struct catalog *c, const struct catalog_builder *b)
@@ -330,6 +336,10 @@ static void mark_odd_relatives(struct catalog *c, const struct catalog_builder *
             parent->flags |= CATALOG_INHERITS;
             if (!is_plain_descendant(child) && (parent->flags & CATALOG_ODD_RELATIVE) == 0) {
                 parent->flags |= CATALOG_ODD_RELATIVE;
+                has_changed = true;
+            }
+            if (!is_near_descendant(child) && (parent->flags & CATALOG_FAR_RELATIVE) == 0) {
+                parent->flags |= CATALOG_FAR_RELATIVE;
                 has_changed = true;
             }
             if (child != NULL && (child->flags & ~parent->flags & CATALOG_RUNS_CODE) != 0) {

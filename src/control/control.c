@@ -7,6 +7,7 @@
  */
 #include "weir/control/control.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,7 @@ struct control {
     uint64_t retry_us;
     uint64_t random;
     char error[256];
+    char sqlstate[6]; /* of the answer being told */
 };
 
 static void on_io(evutil_socket_t fd, short what, void *arg);
@@ -132,6 +134,7 @@ static void close_connection(struct control *c, const char *reason)
     PQclear(c->result);
     c->result = NULL;
     c->is_busy = false;
+    c->sqlstate[0] = '\0';
     struct list lost;
     list_init(&lost);
     while (!list_is_empty(&c->queue))
@@ -155,6 +158,12 @@ void control_free(struct control *c)
     free_texts(c->keywords);
     free_texts(c->values);
     free(c);
+}
+
+void control_stop(struct control *c)
+{
+    c->state = CONTROL_IDLE;
+    close_connection(c, "the control connection is being closed");
 }
 
 static void start_timer(struct control *c, uint64_t duration_us)
@@ -356,6 +365,8 @@ static void finish_query(struct control *c)
     c->is_busy = false;
     evtimer_del(c->timer);
     ExecStatusType status = PQresultStatus(result);
+    const char *sqlstate = result != NULL ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+    snprintf(c->sqlstate, sizeof(c->sqlstate), "%s", sqlstate != NULL ? sqlstate : "");
     if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
         q->done(q->context, result, NULL);
     else
@@ -423,6 +434,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 enum control_state control_get_state(const struct control *c)
 {
     return c->state;
+}
+
+const char *control_sqlstate(const struct control *c)
+{
+    return c->sqlstate;
 }
 
 const char *control_last_error(const struct control *c)

@@ -365,6 +365,18 @@ void sql_class_unref(struct sql_class *class)
     }
 }
 
+void sql_display(struct slice text, struct buf *out)
+{
+    char *copy = text.len <= SQL_PARSE_LIMIT && lex_depth(text) < LEX_DEPTH_LIMIT ? slice_dup(text) : NULL;
+    if (copy == NULL)
+        return;
+    PgQueryNormalizeResult normal = pg_query_normalize(copy);
+    if (normal.error == NULL)
+        buf_append_str(out, normal.normalized_query);
+    pg_query_free_normalize_result(normal);
+    free(copy);
+}
+
 void sql_classify_thread_end(void)
 {
     pg_query_exit();

@@ -175,3 +175,47 @@ void template_display(const struct template *t, struct buf *out)
             buf_append_u8(out, c);
     }
 }
+
+/* A number from 1 on, as behind the dollar; 0 for one too large to be a parameter. */
+static size_t parameter_number(const struct lexeme *piece)
+{
+    size_t number = 0;
+    for (size_t i = 1; i < piece->len && number <= UINT16_MAX; i++)
+        number = number * 10 + (size_t)(piece->start[i] - '0');
+    return number <= UINT16_MAX ? number : 0;
+}
+
+bool template_put_values(struct slice text, const char *const *values, size_t count, struct buf *out)
+{
+    size_t semicolon = SIZE_MAX; /* in the output: nothing but blanks and comments came after it */
+    struct lexer lexer = lex_start(text);
+    for (struct lexeme piece = lex_next(&lexer); piece.kind != LEX_END; piece = lex_next(&lexer)) {
+        if (piece.kind == LEX_SPECIAL) {
+            if (count > 0)
+                return false;
+            buf_append(out, piece.start, (size_t)(text.data + text.len - piece.start));
+            semicolon = SIZE_MAX;
+            for (size_t len = out->len; len > 0 && (out->data[len - 1] == ' ' || out->data[len - 1] == '\n' ||
+                                                    out->data[len - 1] == ';');
+                 len--)
+                semicolon = out->data[len - 1] == ';' ? len - 1 : semicolon;
+            break;
+        }
+        if (piece.kind == LEX_PARAM) {
+            size_t number = parameter_number(&piece);
+            if (number == 0 || number > count)
+                return false;
+            buf_printf(out, "(%s)", values[number - 1]);
+        } else {
+            buf_append(out, piece.start, piece.len);
+        }
+        if (piece.kind == LEX_PUNCT && piece.start[0] == ';' && semicolon == SIZE_MAX)
+            semicolon = out->len - 1;
+        else if (piece.kind != LEX_SPACE && piece.kind != LEX_COMMENT)
+            semicolon = SIZE_MAX;
+    }
+    if (semicolon != SIZE_MAX)
+        out->data[semicolon] = ' ';
+    buf_append_u8(out, '\n');
+    return !buf_failed(out);
+}

@@ -25,7 +25,7 @@ enum snapshot_part {
     SNAPSHOT_SERVERS = 32,    /* every server connection */
     SNAPSHOT_MEMORY = 64,     /* memory by kind */
     SNAPSHOT_PINS = 128,      /* sessions that hold their server */
-    SNAPSHOT_TEMPLATES = 256, /* statement templates with the most server time */
+    SNAPSHOT_TEMPLATES = 256, /* statements that the cache was asked about most */
     SNAPSHOT_PEERS = 1024,    /* other processes, and cancel requests on their way to them */
     SNAPSHOT_NAMES = 512,     /* what the resolver remembers; lists: its figures */
 };
@@ -107,15 +107,19 @@ struct show_pin {
 };
 
 struct show_template {
-    const char *database;
+    const char *identity; /* database and user: rows of one text and identity are added up */
+    const char *database; /* at PostgreSQL */
     const char *user;
     const char *text; /* literals lifted out */
     uint64_t calls;
     uint64_t hits;
-    uint64_t server_time_us;
+    uint64_t misses;
     uint64_t saved_us;
-    const char *cacheable; /* "yes", "no", "unknown" */
+    const char *cacheable; /* "yes", "no", "asking" */
     const char *reason;    /* why not; "" if it is */
+    const char *found;     /* how that is known: "names", "postgresql" */
+    const char *relations; /* that the answer depends on */
+    uint64_t since_wall_us;
 };
 
 struct show_memory {

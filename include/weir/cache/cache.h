@@ -197,6 +197,28 @@ void cache_wait_cancel(struct cache_wait *wait);
 /* May this ever be cached, and if not, why: for `weirctl explain`. */
 enum cache_reason cache_judge(struct cache_worker *w, const struct cache_request *request);
 
+/* --- templates: what the cache thinks of the statements that it was asked about
+ * --------------------------------------- */
+
+struct cache_template {
+    const char *database; /* at PostgreSQL */
+    const char *user;
+    const char *text; /* without literals; the beginning of a long one */
+    uint64_t calls;   /* the cache was asked */
+    uint64_t hits;    /* answered at once */
+    uint64_t misses;  /* not there: fetched, or waited for while another fetched it */
+    uint64_t saved_us;
+    uint64_t since_us; /* the monotonic clock's, when it was first met */
+    enum cache_reason reason;
+    const char *detail;    /* what stands in the way, "function public.f(integer)"; "" for nothing to add */
+    const char *found;     /* "names", or "postgresql", which was asked */
+    const char *relations; /* that the answer depends on, with commas; "" where that is not known */
+};
+
+/* The most asked of a worker, one for each text, user and database; valid during the call. On its thread. */
+void cache_templates(struct cache_worker *w, size_t limit,
+                     void (*each)(void *context, const struct cache_template *t), void *context);
+
 /* --- filling
  * ------------------------------------------------------------------------------------------------------ */
 
@@ -307,6 +329,8 @@ struct cache_stats {
     uint64_t bytes;
     uint64_t evictions;
     uint64_t epoch_changes;
+    uint64_t analyses; /* questions to PostgreSQL what a template calls and reads */
+    uint64_t analyses_failed;
 };
 
 void cache_stats(struct cache *c, struct cache_stats *stats);

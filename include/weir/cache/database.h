@@ -22,6 +22,9 @@
 #include "weir/net/mailbox.h"
 #include "weir/util/list.h"
 
+struct analyses;
+struct analysis;
+struct analyst;
 struct catalog;
 struct databases; /* all groups of a process */
 struct group;
@@ -48,7 +51,9 @@ struct cache_database {
     struct list writes;  /* struct database_write: marked, not ended */
     struct list orphans; /* of these, those whose backend must be proven gone */
     char reason[160];
+    struct analyses *analyses;
     struct watch *watch;        /* control thread */
+    struct analyst *analyst;    /* control thread; NULL while not watched */
     uint64_t watch_fingerprint; /* of mode and connection; control thread */
 };
 
@@ -64,8 +69,12 @@ struct cache_database *databases_get(struct databases *all, const char *host, un
 /* A new epoch for every database. Any thread. */
 void databases_change_all(struct databases *all);
 uint64_t databases_epoch_changes(struct databases *all);
+/* How many analyses were asked for, and how many of them failed. Any thread. */
+void databases_count_analyses(struct databases *all, uint64_t *asked, uint64_t *failed);
 
 struct cache_database *database_ref(struct cache_database *d);
+/* What PostgreSQL calls it. Lives as long as the database. */
+const char *database_name(const struct cache_database *d);
 /* What cache_database_watch does. Control thread. */
 bool database_watch(struct cache_database *d, enum cache_mode strongest,
                     const struct control_options *connection);
@@ -84,6 +93,10 @@ bool database_is_believed(const struct cache_database *d, uint64_t now_us);
 /* The fingerprint (cache_baseline_query) is of the server and database that the catalog was read from. Any
  * thread. */
 bool database_is_same_server(struct cache_database *d, struct slice baseline);
+
+/* Has PostgreSQL asked; the analysis is finished some time later, whatever happens. Once for each. Any
+ * thread. */
+void database_analyse(struct cache_database *d, struct analysis *analysis);
 
 /* A new epoch at once. Any thread. */
 void database_change_epoch(struct cache_database *d);

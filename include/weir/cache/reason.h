@@ -33,6 +33,11 @@
     X(ROW_SECURITY, "row_security", "it reads a table with row-level security")                              \
     X(COLUMN, "column", "it reads a table with a column of a type that is not known to be harmless")         \
     X(DISTRUSTED, "distrusted", "its answer from the cache was found to be wrong; CACHE FLUSH forgets that") \
+    X(EXPRESSION, "expression",                                                                              \
+      "it, or a view or policy behind it, has an expression that is not known to be harmless")               \
+    X(SETTING, "setting", "a view or policy behind it asks for a setting that the session has not set")      \
+    X(PENDING, "pending", "PostgreSQL has been asked what it calls and reads, and has not answered yet")     \
+    X(NOT_ANALYSED, "not_analysed", "PostgreSQL could not be asked what it calls and reads")                 \
     X(WRITE_UNDER_WAY, "write_under_way", "a write to one of its tables is under way")                       \
     X(FETCH_FAILED, "fetch_failed", "another client's fetch of the same answer did not yield one")           \
     X(MEMORY, "memory", "out of memory")

@@ -27,6 +27,7 @@ struct cache_scope {
     struct slice user;
     struct slice baseline;
     struct slice baseline_path;
+    char *role; /* the effective one */
     struct search_path path;
     uint8_t bytes[]; /* of the slices */
 };

@@ -16,6 +16,9 @@
 #include "weir/cache/reason.h"
 #include "weir/util/slice.h"
 
+struct analysis;
+struct buf;
+struct cache_template;
 struct cache_scope;
 struct sql_class;
 struct verdicts;
@@ -26,9 +29,14 @@ struct verdict {
     uint64_t version;          /* of the catalog; see database_catalog */
     enum cache_reason reason;  /* of a read */
     bool is_read_judged;
-    bool is_write_known;  /* reads that run somebody's code write something unknown */
-    uint32_t write_count; /* relations written, when known */
-    uint32_t slot_count;  /* generations that a cacheable read depends on; the epoch is the first */
+    bool is_pending; /* judged before the analysis was done */
+    char *display;   /* the text without its literals, or its beginning; NULL where only writes mattered */
+    /* for SHOW TEMPLATES; they go over to the next verdict of the same scope and class */
+    uint64_t since_us, calls, hits, misses, saved_us;
+    struct analysis *analysis; /* a reference; NULL when PostgreSQL was not asked */
+    bool is_write_known;       /* reads that run somebody's code write something unknown */
+    uint32_t write_count;      /* relations written, when known */
+    uint32_t slot_count;       /* generations that a cacheable read depends on; the epoch is the first */
     uint32_t *writes;
     struct generation **slots; /* references */
 };
@@ -36,11 +44,27 @@ struct verdict {
 struct verdicts *verdicts_new(void);
 void verdicts_free(struct verdicts *v);
 
-/*
- * Valid until the next call. NULL when memory is out. `text` is one that has this class: all of them name the
- * same things (empty when only the writes matter).
+enum { VERDICT_DISPLAY_MAX = 1000 };
+
+struct verdict_question {
+    struct cache_scope *scope;
+    struct sql_class *class;
+    struct slice text;     /* one that has this class: all of them name the same things; empty when only the
+                              writes matter */
+    const uint32_t *types; /* given for its parameters */
+    size_t type_count;
+    uint64_t now_us;
+};
+
+/* Valid until the next call. NULL when memory is out. */
+struct verdict *verdicts_get(struct verdicts *v, const struct verdict_question *q);
+
+/* Fills in what a verdict says to people: reason, detail, found, relations, which may point into `scratch`.
  */
-const struct verdict *verdicts_get(struct verdicts *v, struct cache_scope *scope, struct sql_class *class,
-                                   struct slice text);
+void verdict_describe(const struct verdict *v, struct cache_template *t, struct buf *scratch);
+
+/* Every verdict that there is. */
+void verdicts_each(const struct verdicts *v, void (*fn)(void *context, const struct verdict *verdict),
+                   void *context);
 
 #endif

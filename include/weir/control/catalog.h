@@ -24,6 +24,7 @@ enum {
     CATALOG_INHERITS = 1 << 2,   /* has parents or children (partitions too) */
     CATALOG_ODD_RELATIVE =
         1 << 3, /* one of its descendants may not be read from the cache; set by the builder */
+    CATALOG_FAR_RELATIVE = 1 << 4, /* one of them is no permanent, logged, local table; set by the builder */
     CATALOG_HAS_TRIGGER = 1 << 8,
     CATALOG_HAS_RULE = 1 << 9,
     CATALOG_RUNS_CODE =

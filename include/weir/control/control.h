@@ -62,6 +62,13 @@ void control_free(struct control *c);
 
 void control_start(struct control *c);
 
+/*
+ * Closes the connection and is idle again: nothing happens until the next control_start. Queued queries get
+ * their callback with an error first; no event is sent. Not from a control_done; from `down` it may be
+ * called.
+ */
+void control_stop(struct control *c);
+
 /* Drops the connection and connects anew (after the shortest back-off). */
 void control_restart(struct control *c, const char *reason);
 
@@ -71,6 +78,10 @@ void control_restart(struct control *c, const char *reason);
  */
 bool control_query(struct control *c, const char *sql, const char *const *parameters, int count,
                    control_done done, void *context);
+
+/* SQLSTATE of the error that is being told to a control_done; "" for one that did not come from the server.
+ */
+const char *control_sqlstate(const struct control *c);
 
 enum control_state control_get_state(const struct control *c);
 

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "weir/sql/hint.h"
+#include "weir/util/buf.h"
 #include "weir/util/slice.h"
 
 /* Longer text is not looked at; nor parsed if it is longer than SQL_PARSE_LIMIT without the rows that say
@@ -221,6 +222,12 @@ struct sql_class *sql_class_unparsable(void);
 
 struct sql_class *sql_class_ref(struct sql_class *class);
 void sql_class_unref(struct sql_class *class);
+
+/*
+ * Appends a text without its literals, by the parser: for people, where the lexer of sql/template does not
+ * take it apart. Nothing when the text cannot be read.
+ */
+void sql_display(struct slice text, struct buf *out);
 
 /* Gives back what libpg_query keeps for the calling thread; before a thread that classified ends. */
 void sql_classify_thread_end(void);

@@ -52,4 +52,11 @@ void template_display(const struct template *t, struct buf *out);
  */
 bool template_has_datetime_word(struct slice value);
 
+/*
+ * Appends the text with each parameter $n replaced by values[n - 1] in brackets, without a semicolon at its
+ * end, and with a newline behind it, so that it can stand in front of a bracket. False when a text with
+ * parameters has anything the lexer does not take apart, or a parameter beyond `count`.
+ */
+bool template_put_values(struct slice text, const char *const *values, size_t count, struct buf *out);
+
 #endif

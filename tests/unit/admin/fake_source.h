@@ -118,8 +118,12 @@ static struct admin_snapshot *fake_snapshot(const struct fake *fake, unsigned pa
         struct show_template *t = snapshot_add_template(s);
         t->text = snapshot_text(s, "SELECT * FROM t WHERE id = $1");
         t->database = "shop";
-        t->user = snapshot_text(s, worker == 0 ? "anna" : "ben");
-        t->calls = 7;
+        t->identity = "shop/anna";
+        t->user = snapshot_text(s, "anna");
+        t->calls = 7 + (uint64_t)worker;
+        t->cacheable = worker == 0 ? "asking" : "yes";
+        t->found = "postgresql";
+        t->relations = "public.t";
         struct show_memory *m = snapshot_add_memory(s);
         m->name = "client";
         m->size = 500;

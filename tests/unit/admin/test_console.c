@@ -243,7 +243,8 @@ static void weirs_own(void **state)
     assert_says("SHOW CACHE_STORE", "D redis|up\n");
     assert_says("SHOW PINS", "D ||" /* no database given */);
     assert_says("SHOW PINS", "|17|temp_table|");
-    assert_says("SHOW TEMPLATES", "D shop||14|0|0|0|||SELECT * FROM t WHERE id = $1");
+    assert_says("SHOW TEMPLATES",
+                "D shop|anna|15|0|0|0|yes||postgresql|public.t||SELECT * FROM t WHERE id = $1");
     assert_says("SHOW WORKERS", "D 0|0|0|1500000\nD 1|0|0|1500000\n");
 }
 

@@ -52,8 +52,9 @@ static void merges_by_name(void **state)
     assert_int_equal(snapshot_users(snapshot, &users), 1);
     assert_int_equal(snapshot_sockets(snapshot, &sockets), 2);
     assert_int_equal(snapshot_templates(snapshot, &templates), 1);
-    assert_string_equal(templates[0].user, "");
-    assert_int_equal(templates[0].calls, 14);
+    assert_string_equal(templates[0].user, "anna");
+    assert_int_equal(templates[0].calls, 15);
+    assert_string_equal(templates[0].cacheable, "yes"); /* of the worker that was asked more */
     assert_string_equal(snapshot_get_store(snapshot)->redis, "up");
     assert_false(snapshot_failed(snapshot));
     struct counters_sum sum;

@@ -145,6 +145,53 @@ static void pieces_are_adjacent(void **state)
     assert_int_equal(*at, '\0');
 }
 
+static void puts_values_in_place_of_parameters(void **state)
+{
+    static const struct {
+        const char *text, *put;
+    } cases[] = {
+        {"SELECT $1", "SELECT (1)\n"},
+        {"SELECT $1, $2::text, '$1' -- $2", "SELECT (1), ('b')::text, '$1' -- $2\n"},
+        {"SELECT \"$1\", $1[1]", "SELECT \"$1\", (1)[1]\n"},
+        {"SELECT 1;", "SELECT 1 \n"},
+        {"SELECT 1 ; -- end", "SELECT 1   -- end\n"},
+        {"SELECT 1 /* ; */", "SELECT 1 /* ; */\n"},
+        {"SELECT ';'", "SELECT ';'\n"},
+        {"SELECT $3", NULL},
+        {"SELECT $0", NULL},
+        {"SELECT $99999999999999999999", NULL},
+        {"SELECT E'a', $1", NULL},
+    };
+    static const char *const values[] = {"1", "'b'"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct buf out = BUF_INIT;
+        bool is_good = template_put_values(slice_str(cases[i].text), values, 2, &out);
+        assert_int_equal(is_good, cases[i].put != NULL);
+        if (is_good)
+            assert_string_equal(buf_text(&out), cases[i].put);
+        buf_free(&out);
+    }
+}
+
+static void takes_special_text_whole_where_there_are_no_parameters(void **state)
+{
+    static const struct {
+        const char *text, *put;
+    } cases[] = {
+        {"SELECT E'a;', 1", "SELECT E'a;', 1\n"},
+        {"SELECT E'a' ;\n", "SELECT E'a'  \n\n"},
+        {"SELECT $$a;$$;", "SELECT $$a;$$ \n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct buf out = BUF_INIT;
+        assert_true(template_put_values(slice_str(cases[i].text), NULL, 0, &out));
+        assert_string_equal(buf_text(&out), cases[i].put);
+        buf_free(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +201,8 @@ int main(void)
         cmocka_unit_test(what_is_not_certain_is_special),
         cmocka_unit_test(finds_datetime_words),
         cmocka_unit_test(pieces_are_adjacent),
+        cmocka_unit_test(puts_values_in_place_of_parameters),
+        cmocka_unit_test(takes_special_text_whole_where_there_are_no_parameters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

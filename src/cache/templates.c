@@ -1,0 +1,150 @@
+/* templates: the verdicts of a worker, those of one text, user and database added up, for people to read. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "weir/cache/analysis.h"
+#include "weir/cache/cache.h"
+#include "weir/cache/database.h"
+#include "weir/cache/scope.h"
+#include "weir/cache/verdict.h"
+#include "weir/cache/worker.h"
+#include "weir/control/catalog.h"
+
+struct gathered {
+    const struct verdict *verdict; /* of several, the one most asked */
+    uint64_t calls, hits, misses, saved_us, since_us;
+};
+
+struct gathering {
+    struct gathered *rows;
+    size_t count, capacity;
+};
+
+static void gather(void *context, const struct verdict *v)
+{
+    struct gathering *g = context;
+    if (v->display == NULL || v->calls == 0)
+        return;
+    if (g->count == g->capacity) {
+        size_t capacity = g->capacity > 0 ? 2 * g->capacity : 256;
+        struct gathered *rows = realloc(g->rows, capacity * sizeof(*rows));
+        if (rows == NULL)
+            return;
+        g->rows = rows;
+        g->capacity = capacity;
+    }
+    g->rows[g->count++] = (struct gathered){v, v->calls, v->hits, v->misses, v->saved_us, v->since_us};
+}
+
+static int compare_slices(struct slice a, struct slice b)
+{
+    size_t len = a.len < b.len ? a.len : b.len;
+    int order = len > 0 ? memcmp(a.data, b.data, len) : 0;
+    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+static int compare_identity(const void *a, const void *b)
+{
+    const struct verdict *x = ((const struct gathered *)a)->verdict,
+                         *y = ((const struct gathered *)b)->verdict;
+    int order = strcmp(x->display, y->display);
+    if (order == 0)
+        order = compare_slices(x->scope->user, y->scope->user);
+    uint64_t i = x->scope->database->id, k = y->scope->database->id;
+    return order != 0 ? order : (i > k) - (i < k);
+}
+
+static int compare_calls(const void *a, const void *b)
+{
+    uint64_t x = ((const struct gathered *)a)->calls, y = ((const struct gathered *)b)->calls;
+    return (x < y) - (x > y);
+}
+
+/* Profiles and classes that differ are no matter here. */
+static void add_up(struct gathering *g)
+{
+    if (g->count == 0)
+        return;
+    qsort(g->rows, g->count, sizeof(*g->rows), compare_identity);
+    size_t last = 0;
+    for (size_t i = 1; i < g->count; i++) {
+        struct gathered *into = &g->rows[last], *from = &g->rows[i];
+        if (compare_identity(into, from) != 0) {
+            g->rows[++last] = *from;
+            continue;
+        }
+        if (from->verdict->calls > into->verdict->calls)
+            into->verdict = from->verdict;
+        into->calls += from->calls;
+        into->hits += from->hits;
+        into->misses += from->misses;
+        into->saved_us += from->saved_us;
+        into->since_us = from->since_us < into->since_us ? from->since_us : into->since_us;
+    }
+    g->count = last + 1;
+    qsort(g->rows, g->count, sizeof(*g->rows), compare_calls);
+}
+
+/* Names in the catalog in force; what it does not know any more is left out. */
+static void put_relations(const struct verdict *v, struct buf *out)
+{
+    uint64_t version;
+    struct catalog *catalog = database_catalog(v->scope->database, &version);
+    for (uint32_t i = 1; catalog != NULL && i < v->slot_count; i++) { /* the first is the epoch */
+        const struct catalog_relation *r = catalog_find_oid(catalog, v->slots[i]->relation);
+        if (r != NULL)
+            buf_printf(out, "%s%s.%s", out->len > 0 ? ", " : "", r->schema, r->name);
+    }
+    catalog_unref(catalog);
+}
+
+void verdict_describe(const struct verdict *v, struct cache_template *t, struct buf *scratch)
+{
+    const struct analysis *a = v->analysis != NULL && analysis_is_done(v->analysis) ? v->analysis : NULL;
+    buf_clear(scratch);
+    if (a != NULL && a->names != NULL)
+        buf_append_str(scratch, a->names);
+    else
+        put_relations(v, scratch);
+    const char *relations = buf_text(scratch);
+    t->reason = v->reason;
+    if (!v->is_read_judged)
+        t->reason = CACHE_REASON_NOT_READY;
+    else if (v->is_pending && a != NULL) /* answered since: the next asker will know */
+        t->reason = a->reason != CACHE_REASON_NONE ||
+                            oid_policy_has_settings(v->scope->profile, a->settings, a->settings_len)
+                        ? a->reason
+                        : CACHE_REASON_SETTING;
+    t->detail = a != NULL && t->reason == a->reason ? a->detail : "";
+    t->found = v->analysis != NULL ? "postgresql" : "names";
+    t->relations = relations != NULL ? relations : "";
+}
+
+void cache_templates(struct cache_worker *w, size_t limit,
+                     void (*each)(void *context, const struct cache_template *t), void *context)
+{
+    struct gathering g = {NULL, 0, 0};
+    struct buf scratch = BUF_INIT, user = BUF_INIT;
+    verdicts_each(w->verdicts, gather, &g);
+    add_up(&g);
+    for (size_t i = 0; i < g.count && i < limit; i++) {
+        const struct gathered *row = &g.rows[i];
+        const struct cache_scope *scope = row->verdict->scope;
+        buf_clear(&user);
+        buf_append_slice(&user, scope->user);
+        const char *name = buf_text(&user);
+        struct cache_template t = {.database = database_name(scope->database),
+                                   .user = name != NULL ? name : "",
+                                   .text = row->verdict->display,
+                                   .calls = row->calls,
+                                   .hits = row->hits,
+                                   .misses = row->misses,
+                                   .saved_us = row->saved_us,
+                                   .since_us = row->since_us};
+        verdict_describe(row->verdict, &t, &scratch);
+        each(context, &t);
+    }
+    buf_free(&scratch);
+    buf_free(&user);
+    free(g.rows);
+}
