@@ -112,6 +112,31 @@ static const char *file_or_none(const char *path)
     return path[0] != '\0' ? path : "/dev/null/none";
 }
 
+enum { SLOT_SIZE = 64, SLOT_NAME_MAX = 40 };
+
+/*
+ * The same for the same database at every start, so that it can be named in synchronous_standby_names;
+ * another for every address and name, since slots are the cluster's.
+ */
+static const char *slot_of(const struct config_database *database, char slot[SLOT_SIZE])
+{
+    if (database->cache_feed_slot[0] != '\0')
+        return database->cache_feed_slot;
+    const char *dbname = config_dbname(database, database->name);
+    char name[SLOT_NAME_MAX + 1], address[300];
+    snprintf(name, sizeof(name), "%s", dbname);
+    for (char *c = name; *c != '\0'; c++)
+        if ((*c < 'a' || *c > 'z') && (*c < '0' || *c > '9'))
+            *c = '_';
+    snprintf(address, sizeof(address), "%s:%d", database->hosts[0].name, database->hosts[0].port);
+    uint32_t hash = 2166136261;
+    for (const char *texts[] = {dbname, address, NULL}, **text = texts; *text != NULL; text++)
+        for (const char *c = *text; *c != '\0'; c++)
+            hash = (hash ^ (uint8_t)*c) * 16777619;
+    snprintf(slot, SLOT_SIZE, "weir_%s_%08x", name, hash);
+    return slot;
+}
+
 static bool watch(struct app *app, const struct app_watched *watched, struct error *error)
 {
     const struct config_database *database = watched->via;
@@ -119,7 +144,7 @@ static bool watch(struct app *app, const struct app_watched *watched, struct err
     if (database != NULL && user == NULL)
         user = app->first_user;
     if (user == NULL)
-        return cache_database_watch(watched->database, CACHE_OFF, NULL);
+        return cache_database_watch(watched->database, CACHE_OFF, NULL, NULL);
     const struct config_host *host = &database->hosts[0];
     char port[16], timeout[] = "10";
     snprintf(port, sizeof(port), "%d", host->port);
@@ -151,7 +176,11 @@ static bool watch(struct app *app, const struct app_watched *watched, struct err
                                   is_direct ? "direct" : NULL,
                                   NULL};
     const struct control_options options = {.keywords = keywords, .values = values};
-    return cache_database_watch(watched->database, watched->mode, &options) ||
+    char slot[SLOT_SIZE];
+    const struct cache_feed_options feed = {.mode = config_cache_feed(app->config, database),
+                                            .slot = slot_of(database, slot),
+                                            .max_lag_us = config_cache_max_lag_us(app->config, database)};
+    return cache_database_watch(watched->database, watched->mode, &options, &feed) ||
            error_set(error, "the control connection of database \"%s\" cannot be made", database->name);
 }
 

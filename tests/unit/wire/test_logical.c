@@ -158,7 +158,7 @@ static bool shows(const char *snapshot, uint32_t xid)
     return logical_snapshot_shows(slice_str(snapshot), xid);
 }
 
-static void a_snapshot_shows_what_has_ended(void **state)
+static void test_c13_a_snapshot_shows_what_has_ended(void **state)
 {
     (void)state;
     assert_true(shows("10:20:10,14", 9));
@@ -188,7 +188,7 @@ static void numbers_of_transactions_wrap(void **state)
     assert_true(shows("12884901880:12884901900:12884901885", 4294967294u));
 }
 
-static void what_ran_has_ended(void **state)
+static void test_c13_what_ran_has_ended(void **state)
 {
     (void)state;
     struct slice older = SLICE_LITERAL("10:20:10,14");
@@ -210,9 +210,9 @@ int main(void)
         cmocka_unit_test(rows_name_their_table),
         cmocka_unit_test(rows_that_cannot_be_read),
         cmocka_unit_test(notes_have_a_prefix),
-        cmocka_unit_test(a_snapshot_shows_what_has_ended),
+        cmocka_unit_test(test_c13_a_snapshot_shows_what_has_ended),
         cmocka_unit_test(numbers_of_transactions_wrap),
-        cmocka_unit_test(what_ran_has_ended),
+        cmocka_unit_test(test_c13_what_ran_has_ended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

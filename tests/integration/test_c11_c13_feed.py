@@ -1,0 +1,424 @@
+"""C11, C13: writes that go around Weir are learnt of by decoding PostgreSQL's log. The writers here speak to PostgreSQL
+directly; what Weir then answers is compared with the truth."""
+
+import threading
+import time
+
+import pytest
+
+from harness.caching import OPTIONS, READ, Cache, ITEMS, value
+from harness.wait import seconds, until
+
+pytestmark = pytest.mark.needs("cache")
+
+FED = {**OPTIONS, "cache_writes": "anywhere", "cache_feed": "on"}
+LAG = 1.0  # cache_max_lag, unless a test says otherwise
+
+
+@pytest.fixture
+def fed(database, start):
+    """Starts a pooler that learns of writes by the feed: fed("SQL", any options)."""
+
+    def begin(setup="", line=None, **options):
+        database.execute(ITEMS + setup, user="app")
+        pooler = start(database={"control_user": "control", **(line or {})}, **{**FED, **options})
+        return Cache(pooler, database)
+
+    return begin
+
+
+def state(cache):
+    """Why nothing is cached at the moment; empty when it is."""
+    return " ".join(row["state"] for row in cache.pooler.show("CACHE"))
+
+
+def seen_in_time(ask, wanted, lag=LAG):
+    """Asks until the answer is the one wanted; fails where an older one comes later than the lag allows."""
+    end = time.monotonic() + seconds(lag)
+    while True:
+        began = time.monotonic()
+        answer = ask()
+        if answer == wanted:
+            return
+        assert began < end, f"{answer!r} after {lag} s, not {wanted!r}"
+
+
+def test_c11_a_write_around_weir_is_seen(fed, database):
+    cache = fed()
+    client = cache.wire()
+
+    def ask():
+        return value(client.query(READ))
+
+    with database.connect("app") as direct:
+        for turn in range(30):
+            cache.warm(ask)
+            direct.execute("UPDATE items SET v = %s WHERE id = 1", (f"turn {turn}",))
+            seen_in_time(ask, f"turn {turn}")
+    assert cache.warm(ask) == "turn 29"
+
+
+def test_c11_other_tables_stay_cached(fed, database):
+    cache = fed("CREATE TABLE others (id int PRIMARY KEY); INSERT INTO others VALUES (1);")
+    client = cache.wire()
+
+    def ask():
+        return value(client.query(READ))
+
+    cache.warm(ask)
+    before = cache.pooler.stats()
+    for turn in range(5):
+        database.execute("INSERT INTO others VALUES (%s)", (turn + 10,))
+    time.sleep(seconds(0.3))  # nothing tells from outside that nothing will happen
+    assert cache.hit(ask) == "item 1", before
+
+
+FAMILY = """
+CREATE TABLE parents (id int PRIMARY KEY);
+CREATE TABLE children (id int PRIMARY KEY, parent int REFERENCES parents ON DELETE CASCADE);
+CREATE TABLE parted (id int, v text) PARTITION BY RANGE (id);
+CREATE TABLE "Leaf 1" PARTITION OF parted FOR VALUES FROM (0) TO (100);
+CREATE TABLE audited (id int);
+CREATE TABLE audit (n int);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO audit VALUES (1); RETURN new; END';
+CREATE TRIGGER note AFTER INSERT ON audited FOR EACH ROW EXECUTE FUNCTION note();
+CREATE FUNCTION fill() RETURNS void LANGUAGE sql AS 'INSERT INTO items VALUES (100, ''filled'')';
+INSERT INTO parents VALUES (1);
+INSERT INTO children VALUES (1, 1);
+INSERT INTO parted VALUES (1, 'one');
+CREATE TABLE swapped (id int);
+"""
+
+AROUND = {
+    "INSERT": ("items", "INSERT INTO items VALUES (100, 'new')"),
+    "UPDATE": ("items", "UPDATE items SET v = 'new' WHERE id = 3"),
+    "DELETE": ("items", "DELETE FROM items WHERE id = 3"),
+    "TRUNCATE": ("items", "TRUNCATE items"),
+    "COPY": ("items", "COPY items FROM PROGRAM 'printf \"100\\tnew\\t0\\n\"'"),
+    "a transaction": ("items", "BEGIN; SAVEPOINT a; INSERT INTO items VALUES (100, 'new'); RELEASE a; COMMIT"),
+    "two phases": ("items", "BEGIN; INSERT INTO items VALUES (100, 'new'); PREPARE TRANSACTION 'feed'; COMMIT PREPARED 'feed'"),
+    "a function": ("items", "SELECT fill()"),
+    "a cascade": ("children", "DELETE FROM parents"),
+    "a cascade of TRUNCATE": ("children", "TRUNCATE parents CASCADE"),
+    "a partition": ("parted", "INSERT INTO \"Leaf 1\" VALUES (2, 'two')"),
+    "the parent of a partition": ("\"Leaf 1\"", "INSERT INTO parted VALUES (2, 'two')"),
+    "a trigger": ("audit", "INSERT INTO audited VALUES (1)"),
+    "a column": ("items", "ALTER TABLE items ALTER n TYPE text USING 'n' || n"),
+    "a name": ("items", "ALTER TABLE items RENAME TO gone; ALTER TABLE swapped RENAME TO items"),
+    "a partition that leaves": ("parted", "ALTER TABLE parted DETACH PARTITION \"Leaf 1\""),
+}
+
+
+@pytest.mark.parametrize("what", AROUND)
+def test_c11_every_way_to_write_is_seen(fed, database, what):
+    table, write = AROUND[what]
+    cache = fed(FAMILY)
+    client = cache.wire()
+    read = f"SELECT * FROM {table} ORDER BY 1"
+
+    def ask():
+        answer = client.query(read)
+        assert not answer.errors
+        return answer.texts
+
+    before = cache.warm(ask, table.lower())
+    with database.connect() as direct:
+        for statement in write.split("; "):
+            direct.execute(statement)
+    truth = cache.direct(read)
+    assert truth != before
+    seen_in_time(ask, truth)
+    assert cache.warm(ask, table.lower()) == truth
+
+
+def test_c11_what_happens_while_the_catalog_is_loaded(fed, database):
+    """Tables come, get other names and go, while rows are written."""
+    cache = fed()
+    client = cache.wire()
+    cache.warm(lambda: value(client.query(READ)))
+    with database.connect("app") as direct:
+        for turn in range(12):
+            direct.execute(f"ALTER TABLE items RENAME TO items_{turn}")
+            direct.execute(f"CREATE TABLE items AS SELECT id, 'turn {turn}' AS v, n FROM items_{turn}")
+            direct.execute(f"UPDATE items_{turn} SET v = 'old'")
+            direct.execute(f"UPDATE items SET v = v || '!'")
+            seen_in_time(lambda: value(client.query(READ)), f"turn {turn}!", LAG + 1)  # the watch's own second
+
+
+def test_c11_refresh_around_weir(fed, database):
+    """Reads of views are not kept at all; a REFRESH is a transaction without rows, and must not end the feed."""
+    cache = fed("CREATE MATERIALIZED VIEW seen AS SELECT v FROM items WHERE id = 1;")
+    client = cache.wire()
+    cache.warm(lambda: value(client.query(READ)))
+    for turn in range(3):
+        database.execute(f"UPDATE items SET v = 'turn {turn}' WHERE id = 1")
+        database.execute("REFRESH MATERIALIZED VIEW seen")
+        assert value(client.query("SELECT v FROM seen")) == f"turn {turn}"
+        seen_in_time(lambda: value(client.query(READ)), f"turn {turn}")
+    cache.warm(lambda: value(client.query(READ)))
+
+
+def test_c11_transactions_without_rows_leave_answers_alone(fed, database):
+    cache = fed()
+    client = cache.wire()
+
+    def ask():
+        return value(client.query(READ))
+
+    cache.warm(ask)
+    with database.connect() as direct:
+        for _ in range(40):
+            direct.execute("SELECT id FROM items FOR UPDATE")
+            assert cache.hit(ask) == "item 1"
+        direct.execute("ANALYZE items")
+    until("it is looked at", lambda: state(cache) == "")
+    assert cache.hit(ask) == "item 1"
+
+
+# --- a commit that is not visible yet
+
+class Held:
+    """A commit that waits for a standby that is not there: it is in the log, and nobody sees it yet."""
+
+    def __init__(self, database, statement, names="nobody"):
+        self.database = database
+        self.postgres = database.postgres
+        self._name_standbys(names)
+        self.direct = database.connect()
+        self.pid = self.direct.execute("SELECT pg_backend_pid()").fetchone()[0]
+        self.direct.execute("SET synchronous_commit = on")
+        self.thread = threading.Thread(target=self.direct.execute, args=(statement,), daemon=True)
+        self.thread.start()
+        until("the commit waits for a standby", lambda: database.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep'", (self.pid,)) == 1)
+
+    def _name_standbys(self, names):
+        with self.postgres.connect() as admin:
+            admin.execute("SET synchronous_commit = off")
+            admin.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+            admin.execute("SELECT pg_reload_conf()")
+            until("it is in force", lambda: admin.execute("SHOW synchronous_standby_names").fetchone()[0] == names)
+
+    def release(self):
+        self._name_standbys("")
+        self.thread.join(seconds(10))
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def own(own_postgres):
+    return own_postgres.make_database()
+
+
+def fed_before(new_pooler, database, **options):
+    database.execute(ITEMS, user="app")
+    line = {"host": "127.0.0.1", "port": database.postgres.port, "dbname": database.name, "control_user": "control"}
+    return Cache(new_pooler({"test": line}, {**FED, **options}).start(), database)
+
+
+def test_c13_a_commit_that_is_decoded_and_not_visible(new_pooler, own):
+    cache = fed_before(new_pooler, own)
+    client = cache.wire()
+
+    def ask():
+        return value(client.query(READ))
+
+    assert cache.warm(ask) == "item 1"
+    held = Held(own, "UPDATE items SET v = 'new' WHERE id = 1")
+    until("the feed has told of it", lambda: cache.executed(ask)[1])
+    for _ in range(10):
+        answer, count = cache.executed(ask)
+        assert answer == "item 1" and count == 1, "what is about to change was kept"
+    held.release()
+    for _ in range(5):
+        assert ask() == "new"
+    assert cache.warm(ask) == "new"
+
+
+def test_c13_a_commit_that_is_held_while_the_feed_begins(new_pooler, own):
+    """It is in the log before the slot is there, so the feed never tells of it."""
+    own.execute(ITEMS, user="app")
+    held = Held(own, "UPDATE items SET v = 'new' WHERE id = 1")
+    line = {"host": "127.0.0.1", "port": own.postgres.port, "dbname": own.name, "control_user": "control"}
+    cache = Cache(new_pooler({"test": line}, FED).start(), own)
+    client = cache.wire()
+
+    def ask():
+        return value(client.query(READ))
+
+    cache.never_cached(ask)
+    held.release()
+    assert cache.warm(ask) == "new"
+
+
+def test_c13_the_feed_is_lost_while_a_commit_is_held(new_pooler, own):
+    cache = fed_before(new_pooler, own)
+    client = cache.wire()
+
+    def ask():
+        return value(client.query(READ))
+
+    assert cache.warm(ask) == "item 1"
+    held = Held(own, "UPDATE items SET v = 'new' WHERE id = 1")
+    until("the feed has told of it", lambda: cache.executed(ask)[1])
+    own.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+    until("the new one waits", lambda: "waits for running transactions to end" in state(cache))
+    for _ in range(10):
+        answer, count = cache.executed(ask)
+        assert answer == "item 1" and count == 1
+    held.release()
+    assert cache.warm(ask) == "new"
+
+
+# --- gaps
+
+def test_c11_the_connection_of_the_feed_is_lost(fed, database):
+    cache = fed()
+    client = cache.wire()
+
+    def ask():
+        return value(client.query(READ))
+
+    for turn in range(4):
+        cache.warm(ask)
+        ours = "pid IN (SELECT active_pid FROM pg_replication_slots WHERE database = current_database())" if turn % 2 \
+            else "application_name = 'weir feed'"
+        database.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND {ours}")
+        database.execute("UPDATE items SET v = %s WHERE id = 1", (f"turn {turn}",))
+        seen_in_time(ask, f"turn {turn}")
+    cache.warm(ask)
+    assert cache.pooler.log().count("feed: up") == 5
+
+
+def test_c11_the_server_is_restarted(new_pooler, own):
+    cache = fed_before(new_pooler, own)
+    client = cache.wire()
+    cache.warm(lambda: value(client.query(READ)))
+    own.postgres.stop("fast")
+    own.postgres.start()
+    own.execute("UPDATE items SET v = 'new' WHERE id = 1")
+    client = until("the server is back", lambda: answering(cache))
+    assert value(client.query(READ)) == "new"
+    assert cache.warm(lambda: value(client.query(READ)), limit=30) == "new"
+
+
+def answering(cache):
+    client = cache.wire()
+    return client if not client.query("SELECT 1").errors else None
+
+
+def test_c34_a_crash_takes_back_what_was_read_around_weir(new_pooler, own):
+    """synchronous_commit is off here: what a direct writer has committed and everybody has read is gone after it."""
+    cache = fed_before(new_pooler, own)
+    client = cache.wire()
+    cache.warm(lambda: value(client.query(READ)))
+    own.postgres.stop("kill")
+    own.postgres.start()
+    client = until("the server is back", lambda: answering(cache))
+    truth = cache.direct(READ)[0][0]
+    assert cache.warm(lambda: value(client.query(READ)), limit=30) == truth
+
+
+def test_c11_a_feed_that_is_behind_stops_hits(fed, tap, database):
+    cache = fed(line={"port": tap.port})
+    client = cache.wire()
+
+    def ask():
+        return value(client.query(READ))
+
+    cache.warm(ask)
+    # The next question of the feed gets no answer; everything else goes on.
+    tap.hold_answer_to("pg_current_wal_insert_lsn")
+    assert tap.held.wait(seconds(10))
+    until("nothing is believed any more", lambda: state(cache))
+    cache.never_cached(ask)
+    assert "feed" in state(cache)
+    tap.release()
+    cache.warm(ask)
+
+
+def test_c11_a_stream_that_is_behind_stops_hits(fed, tap, database):
+    tap.hold_answer_to("START_REPLICATION")
+    cache = fed(line={"port": tap.port})
+    client = cache.wire()
+    assert tap.held.wait(seconds(10))
+    cache.never_cached(lambda: value(client.query(READ)))
+    tap.release()
+    cache.warm(lambda: value(client.query(READ)))
+
+
+def test_c11_an_open_transaction_does_not_hold_the_feed_up(fed, database):
+    """What it has written is in the log and need not be on disk, where the stream ends."""
+    cache = fed()
+    client = cache.wire()
+
+    def ask():
+        return value(client.query(READ))
+
+    cache.warm(ask)
+    with database.connect(autocommit=False) as direct:
+        end = time.monotonic() + seconds(2.5)
+        while time.monotonic() < end:
+            direct.execute("UPDATE items SET n = n + 1 WHERE id = 20")
+            assert cache.hit(ask) == "item 1"
+
+
+@pytest.mark.parametrize("where", ["options", "line"])
+def test_c11_how_far_the_feed_may_be_behind(fed, tap, where):
+    cache = fed(**{"line": {"port": tap.port, **({"cache_max_lag": 60} if where == "line" else {})},
+                   **({"cache_max_lag": 60} if where == "options" else {})})
+    client = cache.wire()
+
+    def ask():
+        return value(client.query(READ))
+
+    cache.warm(ask)
+    tap.hold_answer_to("pg_current_wal_insert_lsn")
+    assert tap.held.wait(seconds(10))
+    end = time.monotonic() + 2 * LAG
+    while time.monotonic() < end:
+        assert cache.hit(ask) == "item 1"
+    tap.release()
+
+
+def test_c11_a_feed_for_one_database(fed, database):
+    """cache = ttl does without one; and a database can have what the others have not."""
+    cache = fed(line={"cache_feed": "on"}, cache="ttl", cache_feed="off")
+    client = cache.wire()
+
+    def ask():
+        return value(client.query(READ))
+
+    cache.warm(ask)
+    database.execute("UPDATE items SET v = 'new' WHERE id = 1")
+    seen_in_time(ask, "new")
+    cache.pooler.reload(databases={name: {**line, "cache_feed": "off"} for name, line in cache.pooler.databases.items()})
+    until("the feed has ended", lambda: not slots(database))
+    cache.warm(ask)
+    database.execute("UPDATE items SET v = 'newer' WHERE id = 1")
+    time.sleep(seconds(LAG + 0.2))
+    assert cache.hit(ask) == "new"
+
+
+def slots(database):
+    return dict(database.execute("SELECT slot_name, temporary FROM pg_replication_slots WHERE database = current_database()"))
+
+
+def test_c11_the_name_of_the_slot(fed, database, new_pooler):
+    cache = fed(line={"cache_feed_slot": "of_mine"})
+    client = cache.wire()
+    cache.warm(lambda: value(client.query(READ)))
+    assert slots(database) == {"of_mine": True}
+    # Another process that would have the same one is told, and has no cache.
+    line = dict(cache.pooler.databases["test"])
+    other = Cache(new_pooler({"test": line}, {**FED, "cache": "ttl"}).start(), database)
+    other.pooler.says('replication slot "of_mine" is in use by process')
+    client = other.wire()
+    other.never_cached(lambda: value(client.query(READ)))
+    assert "cache_feed_slot" in state(other)
+    other.pooler.reload(databases={"test": {**line, "cache_feed_slot": "of_another"}})
+    other.warm(lambda: value(client.query(READ)))
+    assert slots(database) == {"of_mine": True, "of_another": True}
+    cache.pooler.stop()
+    until("the slot has gone with the process", lambda: "of_mine" not in slots(database))
+    assert list(slots(database)) == ["of_another"]
