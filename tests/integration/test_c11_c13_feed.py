@@ -155,7 +155,7 @@ def test_c11_refresh_around_weir(fed, database):
         database.execute("REFRESH MATERIALIZED VIEW seen")
         assert value(client.query("SELECT v FROM seen")) == f"turn {turn}"
         seen_in_time(lambda: value(client.query(READ)), f"turn {turn}")
-    cache.warm(lambda: value(client.query(READ)))
+        assert cache.warm(lambda: value(client.query(READ))) == f"turn {turn}"
 
 
 def test_c11_transactions_without_rows_leave_answers_alone(fed, database):
@@ -279,14 +279,14 @@ def test_c11_the_connection_of_the_feed_is_lost(fed, database):
     def ask():
         return value(client.query(READ))
 
+    cache.warm(ask)
     for turn in range(4):
-        cache.warm(ask)
         ours = "pid IN (SELECT active_pid FROM pg_replication_slots WHERE database = current_database())" if turn % 2 \
             else "application_name = 'weir feed'"
         database.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND {ours}")
         database.execute("UPDATE items SET v = %s WHERE id = 1", (f"turn {turn}",))
         seen_in_time(ask, f"turn {turn}")
-    cache.warm(ask)
+        assert cache.warm(ask) == f"turn {turn}"
     assert cache.pooler.log().count("feed: up") == 5
 
 
@@ -422,3 +422,139 @@ def test_c11_the_name_of_the_slot(fed, database, new_pooler):
     cache.pooler.stop()
     until("the slot has gone with the process", lambda: "of_mine" not in slots(database))
     assert list(slots(database)) == ["of_another"]
+
+
+# --- commits that wait for Weir
+
+def name_standbys(database, names):
+    """Sets synchronous_standby_names, and waits until everybody knows."""
+    with database.connect() as admin:
+        admin.execute("SET synchronous_commit = off")
+        admin.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+        admin.execute("SELECT pg_reload_conf()")
+        until("it is in force", lambda: admin.execute("SHOW synchronous_standby_names").fetchone()[0] == names)
+
+
+@pytest.fixture
+def synchronous(new_pooler, own):
+    def begin(**options):
+        cache = fed_before(new_pooler, own, **{"cache_feed": "synchronous", **options})
+        cache.pooler.says("feed: up")
+        cache.slot, = slots(own)
+        name_standbys(own, f"FIRST 1 ({cache.slot})")
+        return cache
+
+    yield begin
+    name_standbys(own, "")  # what still waits may go
+
+
+def writer(database):
+    direct = database.connect()
+    direct.execute("SET synchronous_commit = on")
+    return direct
+
+
+def test_c11_no_read_is_stale_once_the_commit_has_returned(synchronous, own):
+    cache = synchronous()
+    clients = [cache.wire() for _ in range(3)]
+    cache.warm(lambda: value(clients[0].query(READ)))
+    before, stale = cache.pooler.hits(), []
+    with writer(own) as direct:
+        for turn in range(400):
+            if turn % 2:
+                direct.execute("UPDATE items SET v = %s WHERE id = 1", (f"turn {turn}",))
+            else:
+                direct.execute("WITH gone AS (DELETE FROM items WHERE id = 1) SELECT 1")
+                direct.execute("INSERT INTO items VALUES (1, %s)", (f"turn {turn}",))
+            # The last ones are mostly hits: the writer's next commit is to find a warm cache.
+            for asked in range(12):
+                answer = value(clients[asked % 3].query(READ))
+                if answer != f"turn {turn}":
+                    stale.append((turn, asked, answer))
+    assert not stale
+    assert cache.pooler.hits() - before > 400, "there was hardly a hit that could have been stale"
+
+
+def test_c11_exact_waits_for_being_waited_for(synchronous, own):
+    cache = synchronous()
+    client = cache.wire()
+
+    def ask():
+        return value(client.query(READ))
+
+    cache.warm(ask)
+    for names in ("", f"ANY 1 ({cache.slot}, other)", "FIRST 1 (other)"):
+        with own.connect() as direct:  # which does not wait
+            name_standbys(own, names)
+            until("it is noticed", lambda: "synchronous_standby_names" in state(cache))
+            assert cache.slot in state(cache)
+            direct.execute("UPDATE items SET v = %s WHERE id = 1", (names,))
+        cache.never_cached(ask)
+        name_standbys(own, f"FIRST 1 ({cache.slot}, other)")
+        assert cache.warm(ask) == names
+        assert state(cache) == ""
+
+
+def test_c11_a_commit_that_waited_for_a_weir_that_was_away(synchronous, own):
+    """The slot outlives its process: making a new one would wait for the very commit that waits for it."""
+    cache = synchronous()
+    client = cache.wire()
+    cache.warm(lambda: value(client.query(READ)))
+    cache.pooler.stop()
+    assert slots(own) == {cache.slot: False}
+    with writer(own) as direct:
+        thread = threading.Thread(target=direct.execute, args=("UPDATE items SET v = 'new' WHERE id = 1",), daemon=True)
+        thread.start()
+        until("the commit waits", lambda: own.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == 1)
+        cache.pooler.start()
+        thread.join(seconds(20))
+        assert not thread.is_alive()
+        client = cache.wire()
+        assert value(client.query(READ)) == "new"
+        assert cache.warm(lambda: value(client.query(READ))) == "new"
+
+
+def test_c11_the_connection_is_lost_while_commits_wait(synchronous, own):
+    cache = synchronous()
+    clients = [cache.wire() for _ in range(2)]
+    cache.warm(lambda: value(clients[0].query(READ)))
+    stop = threading.Event()
+
+    def kill():
+        while not stop.wait(0.7):
+            own.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    end, turn = time.monotonic() + seconds(6), 0
+    with writer(own) as direct:
+        while time.monotonic() < end:
+            turn += 1
+            direct.execute("UPDATE items SET v = %s WHERE id = 1", (f"turn {turn}",))
+            for asked in range(6):
+                assert value(clients[asked % 2].query(READ)) == f"turn {turn}"
+    stop.set()
+    killer.join()
+    assert turn > 20
+    cache.warm(lambda: value(clients[0].query(READ)))
+
+
+def test_c11_ddl_alone_stops_hits_until_it_is_looked_at(synchronous, own):
+    cache = synchronous()
+    client = cache.wire()
+    read = "SELECT count(*) FROM parted"
+
+    def ask():
+        return value(client.query(read))
+
+    own.execute("CREATE TABLE parted (id int) PARTITION BY RANGE (id);"
+                "CREATE TABLE leaf PARTITION OF parted FOR VALUES FROM (0) TO (100); GRANT ALL ON parted, leaf TO app;"
+                "INSERT INTO leaf SELECT generate_series(1, 9)")
+    with writer(own) as direct:
+        for _ in range(10):
+            assert cache.warm(ask, "parted") == "9"
+            direct.execute("ALTER TABLE parted DETACH PARTITION leaf")
+            assert ask() == "0"
+            assert cache.warm(ask, "parted") == "0"
+            direct.execute("ALTER TABLE parted ATTACH PARTITION leaf FOR VALUES FROM (0) TO (100)")
+            assert ask() == "9"
