@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include "app.h"
+#include "weir/admin/snapshot.h"
 #include "weir/cache/cache.h"
 #include "weir/control/control.h"
 #include "weir/util/log.h"
@@ -232,6 +233,31 @@ bool app_watch_databases(struct app *app, struct error *error)
             return false;
     }
     return true;
+}
+
+void app_add_feeds(struct app *app, struct admin_snapshot *snapshot)
+{
+    struct cache_feed_stats stats;
+    if (app->shared.cache == NULL)
+        return;
+    list_for_each(&app->watched, node)
+    {
+        cache_database_feed_stats(list_entry(node, struct app_watched, node)->database, &stats);
+        struct show_feed *row = stats.is_wanted ? snapshot_add_feed(snapshot) : NULL;
+        if (row == NULL)
+            continue;
+        row->database = snapshot_text(snapshot, stats.dbname);
+        row->host = snapshot_text(snapshot, stats.host);
+        row->port = (int)stats.port;
+        row->slot = snapshot_text(snapshot, stats.slot);
+        row->mode = stats.is_synchronous ? "synchronous" : "on";
+        row->state = snapshot_text(snapshot, stats.reason);
+        row->is_current = stats.reason[0] == '\0';
+        row->lag_us = stats.lag_us;
+        row->lag_bytes = stats.lag_bytes;
+        row->transactions = stats.transactions;
+        row->gaps = stats.gaps;
+    }
 }
 
 void app_free_cache(struct app *app)

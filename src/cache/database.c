@@ -329,11 +329,10 @@ void cache_database_reason(const struct cache_database *d, char *text, size_t si
     struct cache_database *locked = (struct cache_database *)(uintptr_t)d;
     pthread_mutex_lock(&locked->group->mutex);
     uint64_t now = clock_now_us();
-    bool is_fed = now < atomic_load(&d->fed.until_us);
     const char *reason = d->reason;
-    if (reason[0] == '\0' && !is_fed)
-        reason = d->fed.reason[0] != '\0' ? d->fed.reason : "the feed is behind by more than cache_max_lag";
-    else if (reason[0] == '\0' && !database_is_believed(d, now))
+    if (reason[0] == '\0')
+        reason = database_feed_reason(d, now);
+    if (reason[0] == '\0' && !database_is_believed(d, now))
         reason = "the control connection is silent";
     snprintf(text, size, "%s", reason);
     pthread_mutex_unlock(&locked->group->mutex);

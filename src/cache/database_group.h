@@ -44,6 +44,9 @@ void database_feed_checked(struct cache_database *d, uint64_t check);
 /* Does the feed allow `exact`: there is none, it is no synchronous one, or commits wait for it. */
 bool database_feed_is_exact(const struct cache_database *d);
 
+/* fed.c: locked. Why the feed is not believed, "" when it is. */
+const char *database_feed_reason(const struct cache_database *d, uint64_t now_us);
+
 /* database.c */
 void database_judge_exact(struct cache_database *d);
 /* database.c: locked. */

@@ -302,16 +302,31 @@ void cache_database_exact_reason(const struct cache_database *d, char *text, siz
     pthread_mutex_unlock(&locked->group->mutex);
 }
 
+const char *database_feed_reason(const struct cache_database *d, uint64_t now_us)
+{
+    if (now_us < atomic_load(&d->fed.until_us))
+        return "";
+    return d->fed.reason[0] != '\0' ? d->fed.reason : "the feed is behind by more than cache_max_lag";
+}
+
 void cache_database_feed_stats(const struct cache_database *d, struct cache_feed_stats *stats)
 {
-    uint64_t now = clock_now_us(), until = atomic_load(&d->fed.until_us),
-             as_of = atomic_load(&d->fed.as_of_us);
-    *stats = (struct cache_feed_stats){.is_wanted = until != UINT64_MAX,
-                                       .is_current = now < until,
-                                       .transactions = atomic_load(&d->fed.transactions),
-                                       .gaps = atomic_load(&d->fed.gaps),
-                                       .lag_us = UINT64_MAX,
-                                       .lag_bytes = atomic_load(&d->fed.lag_bytes)};
-    if (as_of != 0)
-        stats->lag_us = now > as_of ? now - as_of : 0;
+    struct cache_database *locked = (struct cache_database *)(uintptr_t)d;
+    const struct database_feed *fed = &d->fed;
+    *stats = (struct cache_feed_stats){.is_wanted = atomic_load(&fed->until_us) != UINT64_MAX};
+    if (!stats->is_wanted)
+        return;
+    uint64_t now = clock_now_us(), as_of = atomic_load(&fed->as_of_us);
+    stats->is_synchronous = atomic_load(&fed->is_synchronous);
+    stats->dbname = d->group->name;
+    stats->host = d->host;
+    stats->port = d->port;
+    stats->transactions = atomic_load(&fed->transactions);
+    stats->gaps = atomic_load(&fed->gaps);
+    stats->lag_bytes = atomic_load(&fed->lag_bytes);
+    stats->lag_us = as_of == 0 ? UINT64_MAX : now > as_of ? now - as_of : 0;
+    pthread_mutex_lock(&locked->group->mutex);
+    snprintf(stats->slot, sizeof(stats->slot), "%s", fed->slot);
+    snprintf(stats->reason, sizeof(stats->reason), "%s", database_feed_reason(d, now));
+    pthread_mutex_unlock(&locked->group->mutex);
 }

@@ -212,7 +212,7 @@ static void on_answer(void *context, const struct pg_result *result, const char 
  * question was sent stands before it. */
 static const char question[] =
     "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_flush_lsn(), "
-    "pg_catalog.pg_current_snapshot(), "
+    "pg_catalog.txid_current_snapshot(), "
     "(SELECT s.sync_state FROM pg_catalog.pg_stat_replication s WHERE s.pid = $1::pg_catalog.int4)";
 
 void feed_ask(struct feed *f)

@@ -21,6 +21,7 @@ static const char needs_query[] =
     "NOT s.temporary, "
     "coalesce(pg_catalog.to_jsonb(s) ->> 'wal_status' = 'lost', false) "
     "OR pg_catalog.to_jsonb(s) ->> 'invalidation_reason' IS NOT NULL, "
+    "pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'), "
     "s.active_pid, m.slots, m.senders, pg_catalog.current_setting('wal_level'), current_user, "
     "pg_catalog.current_setting('synchronous_standby_names') "
     "FROM (SELECT pg_catalog.current_setting('max_replication_slots')::pg_catalog.int4 AS slots, "
@@ -35,19 +36,19 @@ const char *feed_needs_query(void)
 bool feed_needs_take(const struct pg_result *result, struct feed_needs *needs)
 {
     *needs = (struct feed_needs){.is_standby = false};
-    if (PQntuples(result) != 1 || PQnfields(result) != 14)
+    if (PQntuples(result) != 1 || PQnfields(result) != 15)
         return false;
     bool *const flags[] = {&needs->is_standby,      &needs->may_replicate, &needs->has_free_slot,
                            &needs->has_free_sender, &needs->has_slot,      &needs->is_slot_ours,
-                           &needs->is_slot_lasting, &needs->is_slot_lost};
-    for (int i = 0; i < 8; i++)
+                           &needs->is_slot_lasting, &needs->is_slot_lost,  &needs->may_see_standbys};
+    for (int i = 0; i < 9; i++)
         *flags[i] = PQgetvalue(result, 0, i)[0] == 't';
-    needs->slot_pid = atoi(PQgetvalue(result, 0, 8));
-    needs->max_slots = atoi(PQgetvalue(result, 0, 9));
-    needs->max_senders = atoi(PQgetvalue(result, 0, 10));
-    snprintf(needs->wal_level, sizeof(needs->wal_level), "%s", PQgetvalue(result, 0, 11));
-    snprintf(needs->role, sizeof(needs->role), "%s", PQgetvalue(result, 0, 12));
-    snprintf(needs->standby_names, sizeof(needs->standby_names), "%s", PQgetvalue(result, 0, 13));
+    needs->slot_pid = atoi(PQgetvalue(result, 0, 9));
+    needs->max_slots = atoi(PQgetvalue(result, 0, 10));
+    needs->max_senders = atoi(PQgetvalue(result, 0, 11));
+    snprintf(needs->wal_level, sizeof(needs->wal_level), "%s", PQgetvalue(result, 0, 12));
+    snprintf(needs->role, sizeof(needs->role), "%s", PQgetvalue(result, 0, 13));
+    snprintf(needs->standby_names, sizeof(needs->standby_names), "%s", PQgetvalue(result, 0, 14));
     return true;
 }
 
@@ -81,7 +82,7 @@ static bool judge_slot(const struct feed_needs *needs, const char *slot, bool is
     return true;
 }
 
-bool feed_needs_judge(const struct feed_needs *needs, const char *slot, bool is_lasting,
+bool feed_needs_judge(const struct feed_needs *needs, const char *slot, bool is_synchronous,
                       enum feed_slot_step *step, char *text, size_t size)
 {
     text[0] = '\0';
@@ -93,10 +94,14 @@ bool feed_needs_judge(const struct feed_needs *needs, const char *slot, bool is_
     else if (!needs->may_replicate)
         snprintf(text, size, "role \"%s\" may not replicate: ALTER ROLE \"%s\" REPLICATION", needs->role,
                  needs->role);
+    else if (is_synchronous && !needs->may_see_standbys)
+        snprintf(text, size,
+                 "role \"%s\" may not see whether commits wait for it: GRANT pg_read_all_stats TO \"%s\"",
+                 needs->role, needs->role);
     else if (!needs->has_free_sender)
         snprintf(text, size, "no WAL sender is free: raise max_wal_senders (now %d) and restart PostgreSQL",
                  needs->max_senders);
     else
-        return judge_slot(needs, slot, is_lasting, step, text, size);
+        return judge_slot(needs, slot, is_synchronous, step, text, size);
     return false;
 }

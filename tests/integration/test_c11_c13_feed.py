@@ -1,12 +1,14 @@
 """C11, C13: writes that go around Weir are learnt of by decoding PostgreSQL's log. The writers here speak to PostgreSQL
 directly; what Weir then answers is compared with the truth."""
 
+import subprocess
 import threading
 import time
 
 import pytest
 
 from harness.caching import OPTIONS, READ, Cache, ITEMS, value
+from harness.postgres import Postgres
 from harness.wait import seconds, until
 
 pytestmark = pytest.mark.needs("cache")
@@ -558,3 +560,130 @@ def test_c11_ddl_alone_stops_hits_until_it_is_looked_at(synchronous, own):
             assert cache.warm(ask, "parted") == "0"
             direct.execute("ALTER TABLE parted ATTACH PARTITION leaf FOR VALUES FROM (0) TO (100)")
             assert ask() == "9"
+
+
+# --- what is said of it
+
+def test_c11_what_is_said_of_the_feed(fed, database):
+    cache = fed()
+    pooler = cache.pooler
+    assert len(pooler.show("FEEDS")) == 1
+    client = cache.wire()
+    cache.warm(lambda: value(client.query(READ)))
+    row, = pooler.show("FEEDS")
+    slot, = slots(database)
+    assert (row["database"], row["host"], row["port"]) == (database.name, "127.0.0.1", str(database.postgres.port))
+    assert (row["slot"], row["mode"], row["state"], row["gaps"]) == (slot, "on", "", "0")
+    assert int(row["lag_us"]) < LAG * 1e6
+    for turn in range(7):
+        database.execute("UPDATE items SET n = %s", (turn,))
+    until("they are counted", lambda: int(pooler.show("FEEDS")[0]["transactions"]) >= 7 + int(row["transactions"]))
+    database.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = current_database()")
+    until("the gap is counted", lambda: pooler.show("FEEDS")[0]["gaps"] == "1")
+    until("it is back", lambda: pooler.show("FEEDS")[0]["state"] == "")
+    told, = pooler.stats()["feeds"]
+    assert told["slot"] == slot and told["gaps"] == 1 and told["lag_us"] < LAG * 1e6 and told["state"] == ""
+    assert pooler.metric("weir_feed_up") == 1 and pooler.metric("weir_feed_gaps_total") == 1
+    assert pooler.metric("weir_feed_transactions_total") >= 7 and pooler.metric("weir_feed_lag_seconds") < LAG
+    page = pooler.http("/metrics")[1]
+    checked = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, text=True, timeout=seconds(20))
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+MISSING = {
+    "wal_level": ({"wal_level": "replica"}, "wal_level is replica: ALTER SYSTEM SET wal_level = logical"),
+    "slots": ({"max_replication_slots": "0"}, "no replication slot is free: raise max_replication_slots (now 0)"),
+    "senders": ({"max_wal_senders": "0"}, "no WAL sender is free: raise max_wal_senders (now 0)"),
+}
+
+
+@pytest.mark.parametrize("what", MISSING)
+def test_c11_what_the_server_lacks_is_named(new_pooler, what):
+    settings, words = MISSING[what]
+    server = Postgres(**settings)
+    try:
+        cache = fed_before(new_pooler, server.start().make_roles().make_database())
+        client = cache.wire()
+        cache.pooler.says(words)
+        until("SHOW CACHE says it too", lambda: words in state(cache))
+        cache.never_cached(lambda: value(client.query(READ)))
+        assert cache.pooler.log().count(words) == 1, "once is enough"
+        cache.pooler.stop()
+    finally:
+        server.remove()
+
+
+def test_c11_a_role_without_the_right_is_named(fed, database):
+    database.execute("CREATE ROLE weak LOGIN PASSWORD 'weak'; GRANT CREATE ON DATABASE " + database.name + " TO weak")
+    try:
+        cache = fed(line={"control_user": "weak", "control_password": "weak"})
+        client = cache.wire()
+        cache.pooler.says('role "weak" may not replicate: ALTER ROLE "weak" REPLICATION')
+        cache.never_cached(lambda: value(client.query(READ)))
+        database.execute("ALTER ROLE weak REPLICATION")
+        cache.warm(lambda: value(client.query(READ)), limit=20)
+        cache.pooler.stop()
+    finally:
+        database.execute("DROP OWNED BY weak; DROP ROLE weak")
+
+
+def test_c11_a_role_that_may_not_see_standbys_is_named(new_pooler, own):
+    """Nothing but REPLICATION is needed for a feed; a synchronous one has to know that commits wait for it."""
+    own.execute("CREATE ROLE weak LOGIN REPLICATION")
+    own.execute("ALTER ROLE weak PASSWORD 'weak'")
+    own.execute(ITEMS, user="app")
+    line = {"host": "127.0.0.1", "port": own.postgres.port, "dbname": own.name, "control_user": "weak",
+            "control_password": "weak", "cache_feed_slot": "weak"}
+    cache = Cache(new_pooler({"test": line}, {**FED, "cache_feed": "synchronous"}).start(), own)
+    cache.pooler.says('role "weak" may not see whether commits wait for it: GRANT pg_read_all_stats TO "weak"')
+    own.execute("GRANT pg_read_all_stats TO weak")
+    cache.pooler.says("feed: up")
+    client = cache.wire()
+    name_standbys(own, "FIRST 1 (weak)")
+    cache.warm(lambda: value(client.query(READ)))
+    name_standbys(own, "")
+
+
+def test_c11_a_slot_that_belongs_to_something_else_is_left_alone(fed, database):
+    database.execute("SELECT pg_create_physical_replication_slot('taken')")
+    try:
+        cache = fed(line={"cache_feed_slot": "taken"})
+        client = cache.wire()
+        cache.pooler.says('replication slot "taken" belongs to something else: set cache_feed_slot to another name')
+        cache.never_cached(lambda: value(client.query(READ)))
+        assert database.value("SELECT slot_type FROM pg_replication_slots WHERE slot_name = 'taken'") == "physical"
+    finally:
+        database.execute("SELECT pg_drop_replication_slot('taken')")
+
+
+def test_c11_a_lasting_slot_that_was_left_is_dropped(fed, database):
+    """One of a synchronous feed keeps the server's log for ever, when the feed is not synchronous any more."""
+    database.execute("SELECT pg_create_logical_replication_slot('left_over', 'test_decoding')")
+    cache = fed(line={"cache_feed_slot": "left_over"})
+    client = cache.wire()
+    cache.warm(lambda: value(client.query(READ)))
+    cache.pooler.says('dropped replication slot "left_over"')
+    assert slots(database) == {"left_over": True}
+
+
+def test_c11_a_slot_whose_log_is_gone_is_made_anew(new_pooler, own):
+    cache = fed_before(new_pooler, own, cache_feed="synchronous")
+    client = cache.wire()
+    cache.pooler.says("feed: up")
+    slot, = slots(own)
+    cache.pooler.stop()
+    with own.connect() as admin:
+        admin.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+        admin.execute("SELECT pg_reload_conf()")
+        for _ in range(4):
+            admin.execute("UPDATE items SET n = n + 1")
+            admin.execute("SELECT pg_switch_wal()")
+        admin.execute("CHECKPOINT")
+        assert admin.execute("SELECT wal_status FROM pg_replication_slots").fetchone() == ("lost",)
+    cache.pooler.start()
+    cache.pooler.says("feed: up", 2)
+    assert slots(own) == {slot: False}
+    name_standbys(own, f"FIRST 1 ({slot})")
+    client = cache.wire()
+    cache.warm(lambda: value(client.query(READ)))
+    name_standbys(own, "")

@@ -79,8 +79,12 @@ struct cache_feed_options {
 };
 
 struct cache_feed_stats {
-    bool is_wanted;
-    bool is_current;       /* within max_lag */
+    bool is_wanted; /* else nothing else is set */
+    bool is_synchronous;
+    const char *dbname, *host; /* live as long as the database */
+    unsigned port;
+    char slot[64];
+    char reason[256];      /* why it is not believed; "" when it is */
     uint64_t transactions; /* that have been told of */
     uint64_t gaps;         /* each has emptied the cache */
     uint64_t lag_us;       /* how old the knowledge is; UINT64_MAX where there is none */
@@ -99,6 +103,7 @@ bool cache_database_watch(struct cache_database *d, enum cache_mode strongest,
 void cache_database_reason(const struct cache_database *d, char *text, size_t size);
 /* Why it is not allowed to be `exact` now ("" when it is, or when nothing can be cached). Any thread. */
 void cache_database_exact_reason(const struct cache_database *d, char *text, size_t size);
+/* What is to be said of its feed. Any thread. */
 void cache_database_feed_stats(const struct cache_database *d, struct cache_feed_stats *stats);
 /* This process holds the right to `exact` now. Any thread. */
 bool cache_database_is_exact_allowed(const struct cache_database *d);

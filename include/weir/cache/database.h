@@ -31,7 +31,7 @@ struct watch;
 /* What is known by the feed; see fed.c. Control thread, but for what is atomic. */
 struct database_feed {
     struct feed *feed; /* NULL: none is wanted */
-    bool is_synchronous;
+    _Atomic bool is_synchronous;
     bool is_waited_for; /* so says the server */
     char slot[64];      /* under the group's lock */
     uint64_t max_lag_us;

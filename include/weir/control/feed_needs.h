@@ -12,7 +12,8 @@ struct pg_result;
 
 struct feed_needs {
     bool is_standby;
-    bool may_replicate; /* the role, by its rights; rules of pg_hba.conf are not looked at */
+    bool may_replicate;    /* the role, by its rights; rules of pg_hba.conf are not looked at */
+    bool may_see_standbys; /* whether commits wait for it */
     bool has_free_slot;
     bool has_free_sender;
     bool has_slot;        /* one of this name exists */
@@ -36,9 +37,9 @@ enum feed_slot_step { FEED_SLOT_CREATE, FEED_SLOT_USE, FEED_SLOT_DROP };
 
 /*
  * May the feed begin, and what becomes of the slot? False, with what is missing and the remedy in `text`,
- * when it may not. `is_lasting`: the slot is to outlive its connection.
+ * when it may not. The slot of a synchronous feed outlives its connection.
  */
-bool feed_needs_judge(const struct feed_needs *needs, const char *slot, bool is_lasting,
+bool feed_needs_judge(const struct feed_needs *needs, const char *slot, bool is_synchronous,
                       enum feed_slot_step *step, char *text, size_t size);
 
 #endif

@@ -71,7 +71,7 @@ struct logical_name {
  */
 bool logical_name_next(struct slice *names, struct logical_name *name);
 
-/* --- snapshots: the text of pg_current_snapshot() --- */
+/* --- snapshots: the text of txid_current_snapshot() --- */
 
 /*
  * Does who has the snapshot see the end of transaction `xid`? The transaction is one of the last 2^31.
