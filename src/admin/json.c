@@ -7,7 +7,7 @@
  *                        "buckets": [[upper_us, n], ...]}, ...},
  *     "pools": [{"database", "user", "mode", "cache", "cache_state", "size", "clients": {...}, "servers":
  * {...}, "maxwait_us", "counters": {...}, "latency": {part: {... without buckets}}}, ...], "connections":
- * {...}, "store": {...}, "workers": [...], "templates": [...] }
+ * {...}, "store": {...}, "workers": [...], "feeds": [...], "templates": [...] }
  *
  * Buckets are the coarse view of a histogram (eight to a power of two, empty ones left out), so that a reader
  * can subtract two of them and have the quantiles of the time between.
@@ -172,6 +172,29 @@ static json_t *workers_array(const struct admin_snapshot *snapshot)
     return array;
 }
 
+static json_t *feeds_array(const struct admin_snapshot *snapshot)
+{
+    const struct show_feed *rows;
+    size_t count = snapshot_feeds(snapshot, &rows);
+    json_t *array = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_t *object = json_object();
+        put_text(object, "database", rows[i].database);
+        put_text(object, "host", rows[i].host);
+        put(object, "port", (uint64_t)rows[i].port);
+        put_text(object, "slot", rows[i].slot);
+        put_text(object, "mode", rows[i].mode);
+        put_text(object, "state", rows[i].state);
+        if (rows[i].lag_us != UINT64_MAX)
+            put(object, "lag_us", rows[i].lag_us);
+        put(object, "lag_bytes", rows[i].lag_bytes);
+        put(object, "transactions", rows[i].transactions);
+        put(object, "gaps", rows[i].gaps);
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
 static json_t *templates_array(const struct admin_snapshot *snapshot)
 {
     const struct show_template *rows;
@@ -258,6 +281,7 @@ void json_stats(const struct admin_snapshot *snapshot, const struct config *conf
     json_object_set_new(root, "pools", pools_array(snapshot));
     json_object_set_new(root, "store", store_object(snapshot_get_store(snapshot)));
     json_object_set_new(root, "workers", workers_array(snapshot));
+    json_object_set_new(root, "feeds", feeds_array(snapshot));
     json_object_set_new(root, "templates", templates_array(snapshot));
     if (root == NULL || json_dump_callback(root, append, out, JSON_COMPACT) != 0)
         out->failed = true;

@@ -181,6 +181,54 @@ static void store(struct buf *out, const struct show_store *s)
                    checks[i].count);
 }
 
+static void feed_sample(struct buf *out, const char *metric, const struct show_feed *feed)
+{
+    buf_printf(out, "%s{database=\"", metric);
+    label_text(out, feed->database);
+    buf_append_str(out, "\",slot=\"");
+    label_text(out, feed->slot);
+    buf_append_str(out, "\"} ");
+}
+
+static void feed_numbers(struct buf *out, const char *metric, const char *type, const char *help,
+                         const struct show_feed *feeds, size_t count, size_t offset)
+{
+    head(out, metric, type, help);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t value;
+        memcpy(&value, (const char *)&feeds[i] + offset, sizeof(value));
+        feed_sample(out, metric, &feeds[i]);
+        buf_printf(out, "%" PRIu64 "\n", value);
+    }
+}
+
+static void feeds(struct buf *out, const struct admin_snapshot *snapshot)
+{
+    const struct show_feed *rows;
+    size_t count = snapshot_feeds(snapshot, &rows);
+    head(out, "weir_feed_up", "gauge", "1 while what the feed knows is new enough to be believed.");
+    for (size_t i = 0; i < count; i++) {
+        feed_sample(out, "weir_feed_up", &rows[i]);
+        buf_printf(out, "%d\n", rows[i].is_current);
+    }
+    head(out, "weir_feed_lag_seconds", "gauge", "Age of what the feed knows; absent where that is nothing.");
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].lag_us == UINT64_MAX)
+            continue;
+        feed_sample(out, "weir_feed_lag_seconds", &rows[i]);
+        seconds(out, rows[i].lag_us);
+        buf_append_str(out, "\n");
+    }
+    feed_numbers(out, "weir_feed_lag_bytes", "gauge",
+                 "What of the server's log the feed had not read when it asked.", rows, count,
+                 offsetof(struct show_feed, lag_bytes));
+    feed_numbers(out, "weir_feed_transactions_total", "counter", "Commits that the feed has told of.", rows,
+                 count, offsetof(struct show_feed, transactions));
+    feed_numbers(out, "weir_feed_gaps_total", "counter",
+                 "Times that the feed was lost, which empties the cache.", rows, count,
+                 offsetof(struct show_feed, gaps));
+}
+
 static void process_gauges(struct buf *out, const struct admin_snapshot *snapshot,
                            const struct config *config, const struct json_process *process)
 {
@@ -219,6 +267,7 @@ void prometheus_metrics(const struct admin_snapshot *snapshot, const struct conf
     pins(out, pools, count);
     histograms(out, pools, count);
     store(out, snapshot_get_store(snapshot));
+    feeds(out, snapshot);
     if (snapshot_failed(snapshot))
         out->failed = true;
 }

@@ -79,10 +79,12 @@ void show_cache_store(struct show *show);
 void show_pins(struct show *show);
 void show_templates(struct show *show);
 void show_workers(struct show *show);
+void show_feeds(struct show *show);
 extern const struct encode_column show_cache_columns[15];
 extern const struct encode_column show_store_columns[2];
 extern const struct encode_column show_pins_columns[7];
 extern const struct encode_column show_templates_columns[12];
 extern const struct encode_column show_workers_columns[4];
+extern const struct encode_column show_feeds_columns[10];
 
 #endif

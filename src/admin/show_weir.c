@@ -1,5 +1,5 @@
 /*
- * What PgBouncer does not have: SHOW CACHE, CACHE_STORE, PINS, TEMPLATES, WORKERS.
+ * What PgBouncer does not have: SHOW CACHE, CACHE_STORE, FEEDS, PINS, TEMPLATES, WORKERS.
  */
 #include <stdio.h>
 
@@ -124,6 +124,34 @@ void show_workers(struct show *show)
         show_int(show, rows[i].clients);
         show_int(show, rows[i].servers);
         show_number(show, rows[i].cpu_us);
+        show_end(show);
+    }
+}
+
+const struct encode_column show_feeds_columns[10] = {
+    SHOW_TEXT("database"), SHOW_TEXT("host"),      SHOW_INT("port"),          SHOW_TEXT("slot"),
+    SHOW_TEXT("mode"),     SHOW_NUMERIC("lag_us"), SHOW_NUMERIC("lag_bytes"), SHOW_NUMERIC("transactions"),
+    SHOW_NUMERIC("gaps"),  SHOW_TEXT("state")};
+
+void show_feeds(struct show *show)
+{
+    const struct show_feed *rows;
+    size_t count = snapshot_feeds(show->snapshot, &rows);
+    for (size_t i = 0; i < count; i++) {
+        show_begin(show, 10);
+        show_text(show, rows[i].database);
+        show_text(show, rows[i].host);
+        show_int(show, rows[i].port);
+        show_text(show, rows[i].slot);
+        show_text(show, rows[i].mode);
+        if (rows[i].lag_us != UINT64_MAX)
+            show_number(show, rows[i].lag_us);
+        else
+            show_text(show, NULL);
+        show_number(show, rows[i].lag_bytes);
+        show_number(show, rows[i].transactions);
+        show_number(show, rows[i].gaps);
+        show_text(show, rows[i].state);
         show_end(show);
     }
 }

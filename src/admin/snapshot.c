@@ -18,7 +18,7 @@ struct rows {
 
 struct admin_snapshot {
     struct arena texts;
-    struct rows pools, databases, users, sockets, pins, templates, memory, workers, names, peers;
+    struct rows pools, databases, users, sockets, pins, templates, memory, workers, names, peers, feeds;
     struct show_lists lists;
     struct show_store store;
     bool has_store;
@@ -40,6 +40,7 @@ struct admin_snapshot *snapshot_new(void)
     s->workers.size = sizeof(struct show_worker);
     s->names.size = sizeof(struct show_name);
     s->peers.size = sizeof(struct show_peer);
+    s->feeds.size = sizeof(struct show_feed);
     s->store.redis = "off";
     return s;
 }
@@ -52,8 +53,8 @@ void snapshot_free(struct admin_snapshot *s)
     for (size_t i = 0; i < s->pools.count; i++)
         if (pools[i].ledger != NULL)
             ledger_free(pools[i].ledger);
-    struct rows *all[] = {&s->pools,     &s->databases, &s->users,   &s->sockets, &s->pins,
-                          &s->templates, &s->memory,    &s->workers, &s->names,   &s->peers};
+    struct rows *all[] = {&s->pools,  &s->databases, &s->users, &s->sockets, &s->pins, &s->templates,
+                          &s->memory, &s->workers,   &s->names, &s->peers,   &s->feeds};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         free(all[i]->data);
     arena_free(&s->texts);
@@ -150,6 +151,14 @@ struct show_memory *snapshot_add_memory(struct admin_snapshot *s)
 struct show_worker *snapshot_add_worker(struct admin_snapshot *s)
 {
     return add_row(s, &s->workers);
+}
+
+struct show_feed *snapshot_add_feed(struct admin_snapshot *s)
+{
+    struct show_feed *row = add_row(s, &s->feeds);
+    if (row != NULL)
+        row->database = row->host = row->slot = row->mode = row->state = "";
+    return row;
 }
 
 struct show_peer *snapshot_add_peer(struct admin_snapshot *s)
@@ -404,6 +413,7 @@ void snapshot_merge(struct admin_snapshot *into, struct admin_snapshot *from)
     append(into, &into->pins, &from->pins);
     append(into, &into->workers, &from->workers);
     append(into, &into->names, &from->names);
+    append(into, &into->feeds, &from->feeds);
     add_lists(&into->lists, &from->lists);
     if (from->has_store) {
         into->store = from->store;
@@ -469,6 +479,12 @@ size_t snapshot_workers(const struct admin_snapshot *s, const struct show_worker
 {
     *rows = s->workers.data;
     return s->workers.count;
+}
+
+size_t snapshot_feeds(const struct admin_snapshot *s, const struct show_feed **rows)
+{
+    *rows = s->feeds.data;
+    return s->feeds.count;
 }
 
 size_t snapshot_peers(const struct admin_snapshot *s, const struct show_peer **rows)

@@ -449,8 +449,10 @@ static void gathered(struct app *app, void *arg, bool is_complete)
         add_peers(app, all);
     if (all != NULL && gather->parts & SNAPSHOT_NAMES)
         add_names(app, all);
-    if (all != NULL && gather->parts & SNAPSHOT_POOLS)
+    if (all != NULL && gather->parts & SNAPSHOT_POOLS) {
         add_store(app, all, gather);
+        app_add_feeds(app, all);
+    }
     gather->done(gather->done_arg, all);
     free(gather);
 }

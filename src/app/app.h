@@ -123,6 +123,7 @@ void app_console_execute(void *context, const struct session_console_query *quer
 bool app_make_cache(struct app *app, struct error *error);
 bool app_watch_databases(struct app *app, struct error *error);
 void app_free_cache(struct app *app);
+void app_add_feeds(struct app *app, struct admin_snapshot *snapshot);
 /* A user has logged in to a database; any worker's thread. */
 void app_user_seen(void *context, const char *user);
 

@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include "app.h"
+#include "weir/admin/snapshot.h"
 #include "weir/cache/cache.h"
 #include "weir/control/control.h"
 #include "weir/util/log.h"
@@ -112,6 +113,31 @@ static const char *file_or_none(const char *path)
     return path[0] != '\0' ? path : "/dev/null/none";
 }
 
+enum { SLOT_SIZE = 64, SLOT_NAME_MAX = 40 };
+
+/*
+ * The same for the same database at every start, so that it can be named in synchronous_standby_names;
+ * another for every address and name, since slots are the cluster's.
+ */
+static const char *slot_of(const struct config_database *database, char slot[SLOT_SIZE])
+{
+    if (database->cache_feed_slot[0] != '\0')
+        return database->cache_feed_slot;
+    const char *dbname = config_dbname(database, database->name);
+    char name[SLOT_NAME_MAX + 1], address[300];
+    snprintf(name, sizeof(name), "%s", dbname);
+    for (char *c = name; *c != '\0'; c++)
+        if ((*c < 'a' || *c > 'z') && (*c < '0' || *c > '9'))
+            *c = '_';
+    snprintf(address, sizeof(address), "%s:%d", database->hosts[0].name, database->hosts[0].port);
+    uint32_t hash = 2166136261;
+    for (const char *texts[] = {dbname, address, NULL}, **text = texts; *text != NULL; text++)
+        for (const char *c = *text; *c != '\0'; c++)
+            hash = (hash ^ (uint8_t)*c) * 16777619;
+    snprintf(slot, SLOT_SIZE, "weir_%s_%08x", name, hash);
+    return slot;
+}
+
 static bool watch(struct app *app, const struct app_watched *watched, struct error *error)
 {
     const struct config_database *database = watched->via;
@@ -119,7 +145,7 @@ static bool watch(struct app *app, const struct app_watched *watched, struct err
     if (database != NULL && user == NULL)
         user = app->first_user;
     if (user == NULL)
-        return cache_database_watch(watched->database, CACHE_OFF, NULL);
+        return cache_database_watch(watched->database, CACHE_OFF, NULL, NULL);
     const struct config_host *host = &database->hosts[0];
     char port[16], timeout[] = "10";
     snprintf(port, sizeof(port), "%d", host->port);
@@ -151,7 +177,11 @@ static bool watch(struct app *app, const struct app_watched *watched, struct err
                                   is_direct ? "direct" : NULL,
                                   NULL};
     const struct control_options options = {.keywords = keywords, .values = values};
-    return cache_database_watch(watched->database, watched->mode, &options) ||
+    char slot[SLOT_SIZE];
+    const struct cache_feed_options feed = {.mode = config_cache_feed(app->config, database),
+                                            .slot = slot_of(database, slot),
+                                            .max_lag_us = config_cache_max_lag_us(app->config, database)};
+    return cache_database_watch(watched->database, watched->mode, &options, &feed) ||
            error_set(error, "the control connection of database \"%s\" cannot be made", database->name);
 }
 
@@ -204,6 +234,31 @@ bool app_watch_databases(struct app *app, struct error *error)
             return false;
     }
     return true;
+}
+
+void app_add_feeds(struct app *app, struct admin_snapshot *snapshot)
+{
+    struct cache_feed_stats stats;
+    if (app->shared.cache == NULL)
+        return;
+    list_for_each(&app->watched, node)
+    {
+        cache_database_feed_stats(list_entry(node, struct app_watched, node)->database, &stats);
+        struct show_feed *row = stats.is_wanted ? snapshot_add_feed(snapshot) : NULL;
+        if (row == NULL)
+            continue;
+        row->database = snapshot_text(snapshot, stats.dbname);
+        row->host = snapshot_text(snapshot, stats.host);
+        row->port = (int)stats.port;
+        row->slot = snapshot_text(snapshot, stats.slot);
+        row->mode = stats.is_synchronous ? "synchronous" : "on";
+        row->state = snapshot_text(snapshot, stats.reason);
+        row->is_current = stats.reason[0] == '\0';
+        row->lag_us = stats.lag_us;
+        row->lag_bytes = stats.lag_bytes;
+        row->transactions = stats.transactions;
+        row->gaps = stats.gaps;
+    }
 }
 
 void app_free_cache(struct app *app)

@@ -92,9 +92,9 @@ struct cache_database *cache_database_get(struct cache *c, const char *host, uns
 }
 
 bool cache_database_watch(struct cache_database *d, enum cache_mode strongest,
-                          const struct control_options *connection)
+                          const struct control_options *connection, const struct cache_feed_options *feed)
 {
-    return database_watch(d, strongest, connection);
+    return database_watch(d, strongest, connection, feed);
 }
 
 struct cache_scope *cache_scope_get(struct cache *c, const struct cache_scope_options *options)

@@ -116,6 +116,7 @@ static struct cache_database *database_new(struct databases *all, struct group *
     atomic_init(&d->has_temporary_code, true);
     list_init(&d->writes);
     list_init(&d->orphans);
+    database_feed_init(d);
     snprintf(d->reason, sizeof(d->reason), "no identity on this database has a cache");
     list_push_back(&group->members, &d->node);
     return d;
@@ -239,13 +240,23 @@ void database_unlearn(struct cache_database *d, const char *reason)
 {
     pthread_mutex_lock(&d->group->mutex);
     forget_catalog(d, reason);
-    atomic_store(&d->is_exact_allowed, false);
+    d->has_lock = false;
+    database_judge_exact(d);
     pthread_mutex_unlock(&d->group->mutex);
+    database_feed_unready(d);
 }
 
-void database_confirm(struct cache_database *d, bool is_exact_allowed)
+void database_judge_exact(struct cache_database *d)
 {
-    atomic_store(&d->is_exact_allowed, is_exact_allowed);
+    bool is_fed = database_feed_is_exact(d);
+    atomic_store(&d->is_exact_allowed, d->has_lock && is_fed);
+    atomic_store(&d->is_only_unfed, d->has_lock && !is_fed);
+}
+
+void database_confirm(struct cache_database *d, bool has_lock)
+{
+    d->has_lock = has_lock;
+    database_judge_exact(d);
     atomic_store(&d->confirmed_us, clock_now_us());
 }
 
@@ -259,9 +270,14 @@ static void on_unready(void *context, const char *reason)
     database_unlearn(context, reason);
 }
 
-static void on_confirmed(void *context, bool is_exact_allowed)
+static void on_confirmed(void *context, bool has_lock)
 {
-    database_confirm(context, is_exact_allowed);
+    database_confirm(context, has_lock);
+}
+
+static void on_checked(void *context, uint64_t check)
+{
+    database_feed_checked(context, check);
 }
 
 /* Mail: definitions may have changed. */
@@ -313,15 +329,21 @@ bool database_is_same_server(struct cache_database *d, struct slice baseline)
 bool database_is_believed(const struct cache_database *d, uint64_t now_us)
 {
     return atomic_load_explicit(&d->is_usable, memory_order_acquire) &&
-           now_us < atomic_load_explicit(&d->confirmed_us, memory_order_relaxed) + BELIEF_US;
+           now_us < atomic_load_explicit(&d->confirmed_us, memory_order_relaxed) + BELIEF_US &&
+           now_us < atomic_load_explicit(&d->fed.until_us, memory_order_relaxed);
 }
 
 void cache_database_reason(const struct cache_database *d, char *text, size_t size)
 {
     struct cache_database *locked = (struct cache_database *)(uintptr_t)d;
     pthread_mutex_lock(&locked->group->mutex);
-    bool is_silent = d->reason[0] == '\0' && !database_is_believed(d, clock_now_us());
-    snprintf(text, size, "%s", is_silent ? "the control connection is silent" : d->reason);
+    uint64_t now = clock_now_us();
+    const char *reason = d->reason;
+    if (reason[0] == '\0')
+        reason = database_feed_reason(d, now);
+    if (reason[0] == '\0' && !database_is_believed(d, now))
+        reason = "the control connection is silent";
+    snprintf(text, size, "%s", reason);
     pthread_mutex_unlock(&locked->group->mutex);
 }
 
@@ -407,48 +429,63 @@ static void stop_watching(struct cache_database *d, const char *reason)
 {
     analyst_free(d->analyst);
     d->analyst = NULL;
+    database_feed_stop(d);
     watch_free(d->watch);
     d->watch = NULL;
+    d->has_lock = false;
     pthread_mutex_lock(&d->group->mutex);
     d->is_watched = false;
     list_for_each(&d->orphans, node) list_entry(node, struct database_write, orphan_node)->is_awaited = false;
-    atomic_store(&d->is_exact_allowed, false);
+    database_judge_exact(d);
     forget_catalog(d, reason);
+    atomic_store(&d->fed.until_us, UINT64_MAX);
     pthread_mutex_unlock(&d->group->mutex);
 }
 
-static uint64_t fingerprint(enum cache_mode strongest, const struct control_options *connection)
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+    for (const char *c = text;; c++) {
+        hash = (hash ^ (uint8_t)*c) * UINT64_C(0x100000001B3);
+        if (*c == '\0')
+            return hash;
+    }
+}
+
+static uint64_t fingerprint(enum cache_mode strongest, const struct control_options *connection,
+                            const struct cache_feed_options *feed)
 {
     uint64_t hash = UINT64_C(0xCBF29CE484222325) ^ (uint64_t)strongest;
     for (size_t i = 0; connection->keywords[i] != NULL; i++) {
-        const char *texts[] = {connection->keywords[i],
-                               connection->values[i] != NULL ? connection->values[i] : ""};
-        for (size_t k = 0; k < 2; k++)
-            for (const char *c = texts[k];; c++) {
-                hash = (hash ^ (uint8_t)*c) * UINT64_C(0x100000001B3);
-                if (*c == '\0')
-                    break;
-            }
+        hash = hash_text(hash, connection->keywords[i]);
+        hash = hash_text(hash, connection->values[i] != NULL ? connection->values[i] : "");
     }
+    if (feed == NULL || feed->mode == CACHE_FEED_OFF)
+        return hash;
+    hash = hash_text(hash ^ ((uint64_t)feed->mode << 56) ^ (feed->max_lag_us << 8), feed->slot);
     return hash;
 }
 
 bool database_watch(struct cache_database *d, enum cache_mode strongest,
-                    const struct control_options *connection)
+                    const struct control_options *connection, const struct cache_feed_options *feed)
 {
-    uint64_t wanted = strongest != CACHE_OFF ? fingerprint(strongest, connection) : 0;
+    uint64_t wanted = strongest != CACHE_OFF ? fingerprint(strongest, connection, feed) : 0;
     if (d->watch != NULL && wanted == d->watch_fingerprint)
         return true;
     if (d->watch != NULL)
         stop_watching(d, "no identity on this database has a cache");
     if (strongest == CACHE_OFF)
         return true;
-    const struct watch_events events = {
-        .ready = on_ready, .unready = on_unready, .confirmed = on_confirmed, .context = d};
+    const struct watch_events events = {.ready = on_ready,
+                                        .unready = on_unready,
+                                        .confirmed = on_confirmed,
+                                        .checked = on_checked,
+                                        .context = d};
     const struct watch_options options = {.wants_exact = strongest == CACHE_EXACT};
     d->watch = watch_new(worker_loop(d->group->all->control), connection, &options, &events);
-    if (d->watch == NULL)
+    if (d->watch == NULL || !database_feed_start(d, connection, feed)) {
+        stop_watching(d, "out of memory");
         return false;
+    }
     /* Without one what PostgreSQL would have to be asked about is refused. */
     d->analyst = analyst_new(worker_loop(d->group->all->control), connection, ANALYSES_PER_SECOND);
     d->watch_fingerprint = wanted;

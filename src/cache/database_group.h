@@ -34,6 +34,23 @@ void database_mark_peer(struct database_write *w, struct cache_database *peer);
 /* marks.c: asks the watch for the proof that an orphan's backend is gone. Control thread. */
 void database_write_await(struct database_write *w);
 
+/* fed.c. Control thread, not locked but for `set_reason`. */
+void database_feed_init(struct cache_database *d);
+bool database_feed_start(struct cache_database *d, const struct control_options *connection,
+                         const struct cache_feed_options *options);
+void database_feed_stop(struct cache_database *d);
+/* The catalog has gone or come: what waited for a look need not any more. */
+void database_feed_unready(struct cache_database *d);
+/* A look has found nothing new; see watch_check. */
+void database_feed_checked(struct cache_database *d, uint64_t check);
+/* Does the feed allow `exact`: there is none, it is no synchronous one, or commits wait for it. */
+bool database_feed_is_exact(const struct cache_database *d);
+
+/* fed.c: locked. Why the feed is not believed, "" when it is. */
+const char *database_feed_reason(const struct cache_database *d, uint64_t now_us);
+
+/* database.c */
+void database_judge_exact(struct cache_database *d);
 /* database.c: locked. */
 void database_judge_usable(struct cache_database *d);
 void database_want_reload(struct cache_database *d);

@@ -391,6 +391,16 @@ uint64_t config_cache_ttl_us(const struct config *config, const struct config_da
     return resolve_us(OF_USER_US(cache_ttl_us), database->cache_ttl_us, config->settings.cache_ttl_us);
 }
 
+enum cache_feed config_cache_feed(const struct config *config, const struct config_database *database)
+{
+    return (enum cache_feed)resolve(CONFIG_INHERIT, database->cache_feed, (int)config->settings.cache_feed);
+}
+
+uint64_t config_cache_max_lag_us(const struct config *config, const struct config_database *database)
+{
+    return resolve_us(CONFIG_INHERIT_US, database->cache_max_lag_us, config->settings.cache_max_lag_us);
+}
+
 enum defer_begin config_defer_begin(const struct config *config, const struct config_database *database)
 {
     return (enum defer_begin)resolve(CONFIG_INHERIT, database->defer_begin,

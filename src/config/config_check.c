@@ -11,14 +11,16 @@ static bool is_loopback(const char *addr)
     return strcasecmp(addr, "localhost") == 0 || strncmp(addr, "127.", 4) == 0 || strcmp(addr, "::1") == 0;
 }
 
-/* One identity: where it is written, its mode and its time to live. */
+/* One identity: where it is written, its mode and its time to live; `feed` is of its database. */
 static void check_cache(const struct config *config, const char *where, enum cache_mode mode, uint64_t ttl_us,
-                        struct config_problems *problems)
+                        enum cache_feed feed, struct config_problems *problems)
 {
-    if (mode == CACHE_EXACT && config->settings.cache_writes != CACHE_WRITES_THROUGH_WEIR)
-        config_problem(problems, where, 0,
-                       "cache = exact needs cache_writes = through_weir, the promise that every write passes "
-                       "through this process (cache_feed is not built yet)");
+    if (mode == CACHE_EXACT && feed == CACHE_FEED_OFF &&
+        config->settings.cache_writes != CACHE_WRITES_THROUGH_WEIR)
+        config_problem(
+            problems, where, 0,
+            "cache = exact needs cache_feed = on or synchronous, by which Weir learns of writes that "
+            "others make, or cache_writes = through_weir, the promise that there are none");
     if (mode == CACHE_EXACT && config->settings.so_reuseport)
         config_problem(
             problems, where, 0,
@@ -27,6 +29,18 @@ static void check_cache(const struct config *config, const char *where, enum cac
     if (mode == CACHE_TTL && ttl_us == 0)
         config_problem(problems, where, 0,
                        "cache = ttl needs a cache_ttl above 0: nothing else ends the life of an answer");
+}
+
+/* What PostgreSQL takes for the name of a slot. */
+static void check_slot(const struct config_database *db, struct config_problems *problems)
+{
+    size_t len = strlen(db->cache_feed_slot);
+    if (len > 63 || strspn(db->cache_feed_slot, "abcdefghijklmnopqrstuvwxyz0123456789_") != len)
+        config_problem(
+            problems, db->origin, 0,
+            "cache_feed_slot = \"%.80s\": a replication slot is called by up to 63 lower case letters, "
+            "digits and underscores",
+            db->cache_feed_slot);
 }
 
 static void check_tls(const struct config *config, struct config_problems *problems)
@@ -58,20 +72,22 @@ static void check_negotiation(const struct config *config, const struct config_d
 void config_check(const struct config *config, struct config_problems *problems)
 {
     const struct config_settings *s = &config->settings;
-    check_cache(config, config->path, s->cache, s->cache_ttl_us, problems);
+    check_cache(config, config->path, s->cache, s->cache_ttl_us, s->cache_feed, problems);
     for (size_t i = 0; i < config->database_count; i++) {
         const struct config_database *db = config->databases[i];
         check_negotiation(config, db, problems);
-        if (db->cache != CONFIG_INHERIT || db->cache_ttl_us != CONFIG_INHERIT_US)
+        check_slot(db, problems);
+        if (db->cache != CONFIG_INHERIT || db->cache_ttl_us != CONFIG_INHERIT_US ||
+            db->cache_feed != CONFIG_INHERIT)
             check_cache(config, db->origin, config_cache_mode(config, db, NULL),
-                        config_cache_ttl_us(config, db, NULL), problems);
+                        config_cache_ttl_us(config, db, NULL), config_cache_feed(config, db), problems);
     }
     for (size_t i = 0; i < config->user_count; i++) {
         const struct config_user *user = config->users[i];
         enum cache_mode mode = user->cache != CONFIG_INHERIT ? (enum cache_mode)user->cache : s->cache;
         uint64_t ttl_us = user->cache_ttl_us != CONFIG_INHERIT_US ? user->cache_ttl_us : s->cache_ttl_us;
         if (user->cache != CONFIG_INHERIT || user->cache_ttl_us != CONFIG_INHERIT_US)
-            check_cache(config, user->name, mode, ttl_us, problems);
+            check_cache(config, user->name, mode, ttl_us, s->cache_feed, problems);
     }
     if (strcmp(s->auth_dbname, "pgbouncer") == 0)
         config_problem(problems, config->path, 0,

@@ -315,12 +315,13 @@ const struct option option_global_rows[] = {
      .accepts = "off"},
     {ENUM(cache_writes, "anywhere", RELOAD, WORKS, cache_writes_names,
           "Where writes come from; through_weir promises that all pass through this process, which exact "
-          "needs.")},
+          "needs where there is no feed.")},
     {INT(cache_check, "1000", RELOAD, WORKS, 0, INT_MAX,
          "One hit in so many (with exact) is asked of PostgreSQL as well, and compared; 0: none.")},
-    {ENUM(cache_feed, "off", RELOAD, LATER, cache_feed_names,
-          "Learn of writes around Weir by logical decoding.")},
-    {SECONDS(cache_max_lag, "1", RELOAD, LATER, "How far the feed may be behind before hits stop.")},
+    {ENUM(cache_feed, "off", RELOAD, WORKS, cache_feed_names,
+          "Learn of writes around Weir by logical decoding; synchronous: before their commit returns.")},
+    {SECONDS_IN(cache_max_lag, "1", RELOAD, WORKS, 50000, 3600 * SECOND,
+                "How far the feed may be behind before hits stop.")},
 #undef GROUP
 
 #define GROUP "HTTP"
@@ -373,6 +374,10 @@ const struct option option_database_rows[] = {
     {TEXT(application_name, NULL, RELOAD, WORKS, "Setting of every server connection.")},
     {ENUM(cache, NULL, RELOAD, WORKS, option_cache_mode_names, "Cache mode of this database.")},
     {SECONDS(cache_ttl, NULL, RELOAD, WORKS, "Age at which a stored answer is dropped.")},
+    {ENUM(cache_feed, NULL, RELOAD, WORKS, cache_feed_names, "cache_feed of this database.")},
+    {TEXT(cache_feed_slot, NULL, RELOAD, WORKS,
+          "Replication slot of the feed, and its name as a standby; absent: weir_, the name, and a number.")},
+    {SECONDS_IN(cache_max_lag, NULL, RELOAD, WORKS, 50000, 3600 * SECOND, "cache_max_lag of this database.")},
     {ENUM(defer_begin, NULL, RELOAD, WORKS, defer_begin_names, "defer_begin of this database.")},
     {TEXT(control_user, NULL, RELOAD, WORKS,
           "User for Weir's own questions to the catalog; absent: the forced user.")},

@@ -573,14 +573,14 @@ static bool is_write_known(const struct catalog *c, uint32_t oid)
             (CATALOG_HAS_TRIGGER | CATALOG_HAS_RULE | CATALOG_RUNS_CODE | CATALOG_WRITE_RUNS_CODE)) == 0;
 }
 
-bool catalog_closure(const struct catalog *c, uint32_t oid, void (*report)(void *context, uint32_t oid),
-                     void *context)
+static bool reach_from(const struct catalog *c, uint32_t oid, bool needs_known,
+                       void (*report)(void *context, uint32_t oid), void *context)
 {
     struct reach reach = {NULL, 0, 0};
     bool is_known = reach_add(&reach, oid);
     for (size_t i = 0; is_known && i < reach.count; i++) {
         uint32_t from = reach.oids[i];
-        is_known = is_write_known(c, from) && reach.count <= CLOSURE_MAX;
+        is_known = (!needs_known || is_write_known(c, from)) && reach.count <= CLOSURE_MAX;
         for (size_t e = first_edge(c, from); is_known && e < c->write_count && c->writes[e].from == from; e++)
             is_known = reach_add(&reach, c->writes[e].to);
     }
@@ -588,4 +588,16 @@ bool catalog_closure(const struct catalog *c, uint32_t oid, void (*report)(void 
         report(context, reach.oids[i]);
     free(reach.oids);
     return is_known;
+}
+
+bool catalog_closure(const struct catalog *c, uint32_t oid, void (*report)(void *context, uint32_t oid),
+                     void *context)
+{
+    return reach_from(c, oid, true, report, context);
+}
+
+bool catalog_reach(const struct catalog *c, uint32_t oid, void (*report)(void *context, uint32_t oid),
+                   void *context)
+{
+    return reach_from(c, oid, false, report, context);
 }

@@ -18,11 +18,16 @@
 #include "weir/util/clock.h"
 #include "weir/util/list.h"
 
-enum { QUEUE_MAX = 64, PARAMETERS_MAX = 16 };
+enum {
+    QUEUE_MAX = 64,
+    PARAMETERS_MAX = 16,
+    STREAM_TURN = 512, /* messages of a stream that are taken before others get their turn */
+};
 
 struct query {
     struct list_node node;
     control_done done;
+    control_taken taken; /* of what begins a stream */
     void *context;
     char *sql;
     char *parameters[PARAMETERS_MAX];
@@ -41,7 +46,9 @@ struct control {
     struct event *timer; /* of connecting, of the query, or of waiting: never two at once */
     struct list queue;   /* the first one is under way when is_busy */
     bool is_busy;
-    PGresult *result; /* first result of the query under way */
+    PGresult *result;    /* first result of the query under way */
+    control_taken taken; /* set while the connection is a stream */
+    void *taken_context;
     uint64_t retry_us;
     uint64_t random;
     char error[256];
@@ -135,6 +142,7 @@ static void close_connection(struct control *c, const char *reason)
     c->result = NULL;
     c->is_busy = false;
     c->sqlstate[0] = '\0';
+    c->taken = NULL;
     struct list lost;
     list_init(&lost);
     while (!list_is_empty(&c->queue))
@@ -324,14 +332,21 @@ static bool flush(struct control *c)
     return true;
 }
 
+static bool send_query(struct control *c, const struct query *q)
+{
+    if (c->options.is_replication)
+        return PQsendQuery(c->connection, q->sql) == 1;
+    return PQsendQueryParams(c->connection, q->sql, q->count, NULL, (const char *const *)q->parameters, NULL,
+                             NULL, 0) == 1;
+}
+
 static void send_next(struct control *c)
 {
     if (c->is_busy || c->state != CONTROL_UP || list_is_empty(&c->queue))
         return;
     struct query *q = list_entry(list_first(&c->queue), struct query, node);
     c->is_busy = true;
-    if (PQsendQueryParams(c->connection, q->sql, q->count, NULL, (const char *const *)q->parameters, NULL,
-                          NULL, 0) != 1) {
+    if (!send_query(c, q)) {
         fail(c, PQerrorMessage(c->connection));
         return;
     }
@@ -339,22 +354,40 @@ static void send_next(struct control *c)
     flush(c);
 }
 
-bool control_query(struct control *c, const char *sql, const char *const *parameters, int count,
-                   control_done done, void *context)
+static bool enqueue(struct control *c, struct query *q)
 {
-    if (c->state != CONTROL_UP || c->queue.count >= QUEUE_MAX || count > PARAMETERS_MAX)
-        return false;
-    struct query *q = query_new(sql, parameters, count);
-    if (q == NULL)
-        return false;
-    q->done = done;
-    q->context = context;
     list_push_back(&c->queue, &q->node);
     if (!c->is_busy) {
         /* From the loop, not from here: a failure must not call back into the caller. */
         start_timer(c, 0);
     }
     return true;
+}
+
+bool control_query(struct control *c, const char *sql, const char *const *parameters, int count,
+                   control_done done, void *context)
+{
+    if (c->state != CONTROL_UP || c->taken != NULL || c->queue.count >= QUEUE_MAX || count > PARAMETERS_MAX)
+        return false;
+    struct query *q = query_new(sql, parameters, count);
+    if (q == NULL)
+        return false;
+    q->done = done;
+    q->context = context;
+    return enqueue(c, q);
+}
+
+bool control_stream(struct control *c, const char *sql, control_done done, control_taken taken, void *context)
+{
+    if (c->state != CONTROL_UP || c->taken != NULL || !list_is_empty(&c->queue))
+        return false;
+    struct query *q = query_new(sql, NULL, 0);
+    if (q == NULL)
+        return false;
+    q->done = done;
+    q->taken = taken;
+    q->context = context;
+    return enqueue(c, q);
 }
 
 static void finish_query(struct control *c)
@@ -376,10 +409,80 @@ static void finish_query(struct control *c)
     send_next(c);
 }
 
+/* --- a stream --- */
+
+/* What the server says last, or libpq. */
+static void fail_stream(struct control *c)
+{
+    PGresult *result = PQgetResult(c->connection);
+    const char *said = result != NULL ? PQresultErrorMessage(result) : "";
+    fail(c, said[0] != '\0' ? said : "the server has ended the stream");
+    PQclear(result);
+}
+
+static void read_stream(struct control *c)
+{
+    char *bytes;
+    int len = 1;
+    for (int turn = 0; turn < STREAM_TURN && c->taken != NULL; turn++) {
+        len = PQgetCopyData(c->connection, &bytes, 1);
+        if (len <= 0)
+            break;
+        c->taken(c->taken_context, slice_make(bytes, (size_t)len));
+        PQfreemem(bytes);
+    }
+    if (c->taken == NULL)
+        return;
+    if (len < 0) {
+        fail_stream(c);
+        return;
+    }
+    c->taken(c->taken_context, SLICE_EMPTY);
+    /* The socket may be empty while libpq still has messages. */
+    if (len > 0 && c->taken != NULL)
+        event_active(c->io, EV_READ, 0);
+}
+
+static void begin_stream(struct control *c, PGresult *result)
+{
+    struct query *q = list_entry(list_pop_front(&c->queue), struct query, node);
+    c->is_busy = false;
+    evtimer_del(c->timer);
+    c->taken = q->taken;
+    c->taken_context = q->context;
+    q->done(q->context, result, NULL);
+    free_query(q);
+    if (c->taken != NULL)
+        read_stream(c);
+}
+
+bool control_stream_send(struct control *c, struct slice message)
+{
+    if (c->taken == NULL)
+        return false;
+    if (PQputCopyData(c->connection, (const char *)message.data, (int)message.len) < 0) {
+        fail(c, PQerrorMessage(c->connection));
+        return false;
+    }
+    return flush(c);
+}
+
+/* --- answers --- */
+
+static bool begins_stream(const struct control *c, const PGresult *result)
+{
+    const struct query *q = list_entry(list_first(&c->queue), struct query, node);
+    return q->taken != NULL && PQresultStatus(result) == PGRES_COPY_BOTH;
+}
+
 static void read_results(struct control *c)
 {
     if (PQconsumeInput(c->connection) != 1) {
         fail(c, PQerrorMessage(c->connection));
+        return;
+    }
+    if (c->taken != NULL) {
+        read_stream(c);
         return;
     }
     for (PGnotify *n; (n = PQnotifies(c->connection)) != NULL;)
@@ -388,6 +491,11 @@ static void read_results(struct control *c)
         PGresult *result = PQgetResult(c->connection);
         if (result == NULL) {
             finish_query(c);
+            return;
+        }
+        if (begins_stream(c, result)) {
+            begin_stream(c, result);
+            PQclear(result);
             return;
         }
         if (c->result == NULL)

@@ -5,6 +5,7 @@
  * look/confirm ^ standby: again          ^ some left: again                    ^             |
  *                                                                                  '--changed, --'
  *                                                                                     invalidated
+ * A check is a look while ready, between two confirmations so that belief goes on.
  * Losing the connection leads to down from everywhere. `unready` is sent when ready is left, by whatever way.
  */
 #include "weir/control/watch.h"
@@ -28,6 +29,7 @@ enum {
     AGAIN_US = 200000,   /* between looks for a primary, or for older transactions */
     LOOK_GAP_US = 50000, /* between two looks that were asked for */
     LOOK_SHARE = 20,     /* a look may take this part of the time */
+    CHECK_SHARE = 4,     /* and this one, while checks are asked for */
 };
 
 enum step { STEP_DOWN, STEP_FACTS, STEP_QUIET, STEP_LOOK, STEP_LOAD, STEP_READY };
@@ -50,7 +52,11 @@ struct watch {
     char *look;     /* the last answer */
     char *new_look; /* the answer that led to loading */
     uint64_t look_began_us;
+    uint64_t look_took_us;
     uint64_t next_look_us;
+    uint64_t checks;       /* how often a look was asked for by watch_check */
+    uint64_t check_looked; /* all up to this one are covered by the look under way, or by the last one */
+    uint64_t check_told;
     struct catalog *catalog;
     struct catalog_builder *builder;
     size_t load_step;
@@ -142,7 +148,7 @@ static void on_confirmed(void *context, const struct pg_result *result, const ch
         return;
     }
     w->events.confirmed(w->events.context, PQgetvalue(result, 0, 1)[0] == 't');
-    again_in(w, w->options.interval_us);
+    again_in(w, w->checks > w->check_looked ? 1 : w->options.interval_us);
 }
 
 static void confirm(struct watch *w)
@@ -245,14 +251,25 @@ static void load(struct watch *w)
 
 /* --- looking --- */
 
+static void tell_checked(struct watch *w)
+{
+    if (w->step != STEP_READY || w->check_told == w->check_looked)
+        return;
+    w->check_told = w->check_looked;
+    w->events.checked(w->events.context, w->check_told);
+}
+
 static void on_looked(void *context, const struct pg_result *result, const char *error)
 {
     struct watch *w = context;
     if (!is_answered(w, result, error))
         return;
     uint64_t now = clock_now_us();
-    w->next_look_us = now + (now - w->look_began_us) * LOOK_SHARE;
+    w->look_took_us = now - w->look_began_us;
+    w->next_look_us = now + w->look_took_us * LOOK_SHARE;
     bool is_changed = w->look == NULL || strcmp(w->look, PQgetvalue(result, 0, 0)) != 0;
+    if (!is_changed)
+        tell_checked(w);
     if (is_changed)
         load(w);
     else if (w->is_invalid)
@@ -267,11 +284,16 @@ static void on_looked(void *context, const struct pg_result *result, const char 
 static void look(struct watch *w)
 {
     uint64_t now = clock_now_us();
-    if (w->is_invalid && now < w->look_began_us + LOOK_GAP_US) {
-        again_in(w, LOOK_GAP_US);
+    bool is_asked_for = w->is_invalid || w->checks > w->check_looked;
+    uint64_t gap = !w->is_invalid && w->look_took_us * CHECK_SHARE > LOOK_GAP_US
+                       ? w->look_took_us * CHECK_SHARE
+                       : LOOK_GAP_US;
+    if (is_asked_for && now < w->look_began_us + gap) {
+        again_in(w, gap);
         return;
     }
     w->is_invalid = false;
+    w->check_looked = w->checks;
     w->look_began_us = now;
     ask(w, catalog_look_query(), NULL, 0, on_looked);
 }
@@ -284,6 +306,18 @@ void watch_invalidate(struct watch *w)
     leave_ready(w, STEP_LOOK, "definitions may have changed; the catalog is being looked at");
     if (!w->is_asking)
         look(w);
+}
+
+uint64_t watch_check(struct watch *w)
+{
+    if (w->step != STEP_READY) {
+        w->is_invalid = true;
+        return 0;
+    }
+    w->checks++;
+    if (!w->is_asking)
+        look(w);
+    return w->checks;
 }
 
 /* --- older transactions --- */
@@ -402,7 +436,7 @@ static void on_timer(struct timer *timer)
         look(w);
         break;
     case STEP_READY:
-        if (clock_now_us() >= w->next_look_us)
+        if (clock_now_us() >= w->next_look_us || w->checks > w->check_looked)
             look(w);
         else
             confirm(w);

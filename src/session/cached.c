@@ -106,8 +106,8 @@ const char *cached_state(const struct pool_part *part, char *text, size_t size)
     cache_database_reason(context->database, text, size);
     const struct config_user *user = config_user_find(part->config, part->pool->user->name);
     bool is_exact = config_cache_mode(part->config, part->database, user) == CACHE_EXACT;
-    if (text[0] == '\0' && is_exact && !cache_database_is_exact_allowed(context->database))
-        snprintf(text, size, "%s", cache_reason_text(CACHE_REASON_NOT_EXACT));
+    if (text[0] == '\0' && is_exact)
+        cache_database_exact_reason(context->database, text, size);
     return text;
 }
 

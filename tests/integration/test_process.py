@@ -64,7 +64,7 @@ def test_check_names_file_line_and_key(idle):
 
 
 NOT_BUILT = {"auth_type": "ldap", "auth_ldap_options": "ldapserver=localhost", "pool_adaptive": 1, "cache_lease": 2,
-             "cache_hints": "allow", "cache_feed": "on", "cache_max_lag": 2}
+             "cache_hints": "allow"}
 
 
 @pytest.mark.needs("check")

@@ -17,7 +17,7 @@
 
 /* What a gather is asked for; bits. Anything else may be left out. */
 enum snapshot_part {
-    SNAPSHOT_POOLS = 1,       /* pools with counters, lists, store, workers */
+    SNAPSHOT_POOLS = 1,       /* pools with counters, lists, store, workers, feeds */
     SNAPSHOT_LEDGERS = 2,     /* with SNAPSHOT_POOLS: their ledgers as well */
     SNAPSHOT_DATABASES = 4,   /* runtime state of databases */
     SNAPSHOT_USERS = 8,       /* runtime state of users */
@@ -137,6 +137,21 @@ struct show_worker {
     int servers;
 };
 
+/* What tells the cache of one PostgreSQL database of writes around Weir. Texts are never NULL. */
+struct show_feed {
+    const char *database; /* as PostgreSQL calls it */
+    const char *host;
+    int port;
+    const char *slot;
+    const char *mode;  /* "on", "synchronous" */
+    const char *state; /* "" when it is current, else why it is not, for people */
+    bool is_current;
+    uint64_t lag_us; /* age of what is known; UINT64_MAX where nothing is */
+    uint64_t lag_bytes;
+    uint64_t transactions;
+    uint64_t gaps;
+};
+
 /* Another process, and the cancel requests on their way to it. Texts are never NULL. */
 struct show_peer {
     int id;
@@ -194,6 +209,7 @@ struct show_pin *snapshot_add_pin(struct admin_snapshot *snapshot);
 struct show_template *snapshot_add_template(struct admin_snapshot *snapshot);
 struct show_memory *snapshot_add_memory(struct admin_snapshot *snapshot);
 struct show_worker *snapshot_add_worker(struct admin_snapshot *snapshot);
+struct show_feed *snapshot_add_feed(struct admin_snapshot *snapshot);
 struct show_name *snapshot_add_name(struct admin_snapshot *snapshot);
 struct show_peer *snapshot_add_peer(struct admin_snapshot *snapshot);
 struct show_lists *snapshot_lists(struct admin_snapshot *snapshot);
@@ -215,6 +231,7 @@ size_t snapshot_pins(const struct admin_snapshot *snapshot, const struct show_pi
 size_t snapshot_templates(const struct admin_snapshot *snapshot, const struct show_template **rows);
 size_t snapshot_memory(const struct admin_snapshot *snapshot, const struct show_memory **rows);
 size_t snapshot_workers(const struct admin_snapshot *snapshot, const struct show_worker **rows);
+size_t snapshot_feeds(const struct admin_snapshot *snapshot, const struct show_feed **rows);
 size_t snapshot_peers(const struct admin_snapshot *snapshot, const struct show_peer **rows);
 size_t snapshot_names(const struct admin_snapshot *snapshot, const struct show_name **rows);
 const struct show_lists *snapshot_get_lists(const struct admin_snapshot *snapshot);

@@ -73,16 +73,40 @@ struct cache_database *cache_database_get(struct cache *c, const char *host, uns
                                           const char *dbname);
 void cache_database_unref(struct cache_database *d);
 
+/* How to learn of writes around Weir. */
+struct cache_feed_options {
+    enum cache_feed mode;
+    const char *slot;    /* see feed_options; copied */
+    uint64_t max_lag_us; /* older knowledge is not believed */
+};
+
+struct cache_feed_stats {
+    bool is_wanted; /* else nothing else is set */
+    bool is_synchronous;
+    const char *dbname, *host; /* live as long as the database */
+    unsigned port;
+    char slot[64];
+    char reason[256];      /* why it is not believed; "" when it is */
+    uint64_t transactions; /* that have been told of */
+    uint64_t gaps;         /* each has emptied the cache */
+    uint64_t lag_us;       /* how old the knowledge is; UINT64_MAX where there is none */
+    uint64_t lag_bytes;    /* of the server's log */
+};
+
 /*
  * Says which mode is the strongest that any identity on this database has, and how to reach it. Anything but
  * OFF starts the control connection (a changed `connection` or mode replaces it, the same again does
  * nothing); OFF ends it. Nothing is cached until it is up, the catalog is loaded and every older transaction
- * has ended. Control thread.
+ * has ended. With a feed (NULL or CACHE_FEED_OFF: none) also not while that is behind. Control thread.
  */
 bool cache_database_watch(struct cache_database *d, enum cache_mode strongest,
-                          const struct control_options *connection);
+                          const struct control_options *connection, const struct cache_feed_options *feed);
 /* Why nothing can be cached now ("" when it can), for SHOW CACHE; copied into `text`. Any thread. */
 void cache_database_reason(const struct cache_database *d, char *text, size_t size);
+/* Why it is not allowed to be `exact` now ("" when it is, or when nothing can be cached). Any thread. */
+void cache_database_exact_reason(const struct cache_database *d, char *text, size_t size);
+/* What is to be said of its feed. Any thread. */
+void cache_database_feed_stats(const struct cache_database *d, struct cache_feed_stats *stats);
 /* This process holds the right to `exact` now. Any thread. */
 bool cache_database_is_exact_allowed(const struct cache_database *d);
 /* A server connection ended that should not have (not by Weir): a new epoch. Any thread. */

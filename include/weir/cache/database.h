@@ -26,9 +26,28 @@ struct analyses;
 struct analysis;
 struct analyst;
 struct catalog;
+struct feed;
 struct databases; /* all groups of a process */
 struct group;
 struct watch;
+
+/* What is known by the feed; see fed.c. Control thread, but for what is atomic. */
+struct database_feed {
+    struct feed *feed; /* NULL: none is wanted */
+    _Atomic bool is_synchronous;
+    bool is_waited_for; /* so says the server */
+    char slot[64];      /* under the group's lock */
+    uint64_t max_lag_us;
+    uint64_t database_oid;    /* of the server that it is fed by; 0 while it is lost */
+    uint64_t server_start_us; /* of that server */
+    struct list unseen;   /* transactions for whose sake the catalog is still to be looked at, oldest first */
+    uint64_t next_number; /* of these */
+    uint64_t later_as_of_us; /* believed once those up to `later_number` have been looked at; 0: none */
+    uint64_t later_number;
+    _Atomic uint64_t until_us; /* believed until then; UINT64_MAX without a feed */
+    _Atomic uint64_t transactions, gaps, as_of_us, lag_bytes;
+    char reason[256]; /* under the group's lock */
+};
 
 struct cache_database {
     struct list_node node; /* in its group */
@@ -41,6 +60,8 @@ struct cache_database {
     _Atomic uint64_t version; /* of the catalog; changes with every `ready` and `unready` */
     _Atomic bool is_usable;
     _Atomic bool is_exact_allowed;
+    _Atomic bool is_only_unfed; /* it would be, if commits waited for the feed */
+    bool has_lock;              /* the watch holds the right to `exact`; control thread */
     _Atomic bool has_code; /* reading may run functions of users: so says the catalog, or there is none */
     _Atomic bool has_temporary_code; /* the same, through temporary objects */
     _Atomic uint64_t confirmed_us;
@@ -54,7 +75,8 @@ struct cache_database {
     struct analyses *analyses;
     struct watch *watch;        /* control thread */
     struct analyst *analyst;    /* control thread; NULL while not watched */
-    uint64_t watch_fingerprint; /* of mode and connection; control thread */
+    uint64_t watch_fingerprint; /* of mode, connection and feed; control thread */
+    struct database_feed fed;
 };
 
 struct databases *databases_new(struct worker *control);
@@ -77,17 +99,18 @@ struct cache_database *database_ref(struct cache_database *d);
 const char *database_name(const struct cache_database *d);
 /* What cache_database_watch does. Control thread. */
 bool database_watch(struct cache_database *d, enum cache_mode strongest,
-                    const struct control_options *connection);
+                    const struct control_options *connection, const struct cache_feed_options *feed);
 
 /* What the watch has to say; see watch_events. Control thread. */
 void database_learn(struct cache_database *d, struct catalog *catalog);
 void database_unlearn(struct cache_database *d, const char *reason);
-void database_confirm(struct cache_database *d, bool is_exact_allowed);
+void database_confirm(struct cache_database *d, bool has_lock);
 
 /* The catalog in force, with a reference, and its version; NULL when it is not known. Any thread. */
 struct catalog *database_catalog(struct cache_database *d, uint64_t *version);
 
-/* May entries be believed at this time: usable, and confirmed by a look not long ago. Any thread. */
+/* May entries be believed at this time: usable, confirmed by a look not long ago, and the feed not behind.
+ * Any thread. */
 bool database_is_believed(const struct cache_database *d, uint64_t now_us);
 
 /* The fingerprint (cache_baseline_query) is of the server and database that the catalog was read from. Any

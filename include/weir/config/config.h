@@ -51,6 +51,9 @@ struct config_database {
     const char *application_name;
     int cache; /* enum cache_mode or CONFIG_INHERIT */
     uint64_t cache_ttl_us;
+    int cache_feed; /* enum cache_feed or CONFIG_INHERIT */
+    const char *cache_feed_slot;
+    uint64_t cache_max_lag_us;
     int defer_begin; /* enum defer_begin or CONFIG_INHERIT */
     const char *control_user;
     const char *control_password;
@@ -177,6 +180,8 @@ enum cache_mode config_strongest_cache_mode(const struct config *, const struct 
 bool config_has_cache(const struct config *);
 uint64_t config_cache_ttl_us(const struct config *, const struct config_database *,
                              const struct config_user *);
+enum cache_feed config_cache_feed(const struct config *, const struct config_database *);
+uint64_t config_cache_max_lag_us(const struct config *, const struct config_database *);
 /* AUTO and ON resolved by the caller, who knows whether the session is cached. */
 enum defer_begin config_defer_begin(const struct config *, const struct config_database *);
 

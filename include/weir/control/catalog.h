@@ -124,5 +124,9 @@ size_t catalog_relation_count(const struct catalog *c);
  */
 bool catalog_closure(const struct catalog *c, uint32_t oid, void (*add)(void *context, uint32_t oid),
                      void *context);
+/* The same for rows that are known to have been written, so that what triggers do is told on its own: false
+ * only where there are too many, or memory is out. */
+bool catalog_reach(const struct catalog *c, uint32_t oid, void (*add)(void *context, uint32_t oid),
+                   void *context);
 
 #endif

@@ -3,7 +3,8 @@
  *
  * Connects, keeps connected (exponential back-off with jitter), and runs one query at a time from a bounded
  * queue. A query that takes longer than the time limit costs the connection: whatever state the session had
- * is gone, and `down` says so. Confined to the thread of its loop. Knows nothing of what the queries mean.
+ * is gone, and `down` says so. A connection may become a stream
+ * instead. Confined to the thread of its loop. Knows nothing of what the queries mean.
  * (libpq resolves host names in the calling thread: give `hostaddr`, or keep this off the workers' threads.)
  *
  *   idle --start--> connecting --ok--> up --error, time limit, end--> waiting --back-off--> connecting
@@ -13,6 +14,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "weir/util/slice.h"
 
 struct control;
 struct loop;
@@ -35,6 +38,9 @@ struct control_options {
     uint64_t retry_min_us;       /* 0: 100 ms; doubles up to retry_max_us */
     uint64_t retry_max_us;       /* 0: 15 s */
     uint64_t seed;               /* of the jitter */
+    /* The keywords ask for a replication connection: queries go by the simple protocol, without parameters.
+     */
+    bool is_replication;
 };
 
 /* Both may be NULL. Neither may free the control; `up` may queue queries. */
@@ -82,6 +88,22 @@ bool control_query(struct control *c, const char *sql, const char *const *parame
 /* SQLSTATE of the error that is being told to a control_done; "" for one that did not come from the server.
  */
 const char *control_sqlstate(const struct control *c);
+
+/*
+ * Receives one message of a stream, valid during the call; empty: there are no more at the moment. Must not
+ * free the control; may restart it.
+ */
+typedef void (*control_taken)(void *context, struct slice message);
+
+/*
+ * Queues a command that begins a stream in both directions (START_REPLICATION). `done` gets the answer, as
+ * for control_query; if it was taken, every message goes to `taken` from then on, until `down`: the
+ * connection answers nothing else any more.
+ */
+bool control_stream(struct control *c, const char *sql, control_done done, control_taken taken,
+                    void *context);
+/* Sends one message; true unless there is no stream, or the connection had to be given up. */
+bool control_stream_send(struct control *c, struct slice message);
 
 enum control_state control_get_state(const struct control *c);
 

@@ -28,6 +28,8 @@ struct watch_events {
     /* Sent on every successful look while ready: what is known is as new as now. `is_exact_allowed`: the lock
      * is ours. */
     void (*confirmed)(void *context, bool is_exact_allowed);
+    /* Sent while ready; see watch_check. May be NULL where that is not called. */
+    void (*checked)(void *context, uint64_t check);
     void *context;
 };
 
@@ -47,6 +49,13 @@ void watch_start(struct watch *w);
  * changed, and sends `ready` again. Calls that come close together are answered by one look.
  */
 void watch_invalidate(struct watch *w);
+
+/*
+ * Something may have changed that can wait for a look. Returns a number: the catalog is looked at soon, and
+ * if nothing is found `checked` is sent with this number or a higher one; if something is, `unready` is. Zero
+ * while not ready: then the next `ready` is sent only after such a look.
+ */
+uint64_t watch_check(struct watch *w);
 
 /*
  * Calls `gone` once, when no backend with this process id, begun before now, exists any more. Where the role

@@ -250,7 +250,14 @@ class Database:
 
     def drop(self):
         with self.postgres.connect() as admin:
+            until("no replication slot of the database is in use", lambda: not self._slots(admin, "active"))
+            for slot, in self._slots(admin, "NOT active"):
+                admin.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
             admin.execute(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
+
+    def _slots(self, admin, condition):
+        return admin.execute(f"SELECT slot_name FROM pg_replication_slots WHERE database = %s AND {condition}",
+                             (self.name,)).fetchall()
 
 
 def make_tls_postgres(certificates, version=None):

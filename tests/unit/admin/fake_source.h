@@ -91,6 +91,17 @@ static struct admin_snapshot *fake_snapshot(const struct fake *fake, unsigned pa
             struct show_worker *w = snapshot_add_worker(s);
             w->index = worker;
             w->cpu_us = 1500000;
+            struct show_feed *f = snapshot_add_feed(s);
+            f->database = f->slot = worker == 0 ? "shop" : "say \"x\"";
+            f->host = "db1";
+            f->port = 5432;
+            f->mode = "on";
+            f->state = worker == 0 ? "" : "lost";
+            f->is_current = worker == 0;
+            f->lag_us = worker == 0 ? 1500000 : UINT64_MAX;
+            f->lag_bytes = 64;
+            f->transactions = 7;
+            f->gaps = 2;
         }
         struct show_database *db = snapshot_add_database(s);
         db->name = snapshot_text(s, worker == 0 ? "shop" : "auto");

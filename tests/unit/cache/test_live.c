@@ -211,7 +211,7 @@ static int set_up(void **state)
                                               .search_path = slice_str(PQgetvalue(result, 0, 1))};
     world.scope = cache_scope_get(world.cache, &scope);
     PQclear(result);
-    return !cache_database_watch(world.database, CACHE_EXACT, &connection);
+    return !cache_database_watch(world.database, CACHE_EXACT, &connection, NULL);
 }
 
 static int tear_down(void **state)

@@ -96,7 +96,7 @@ static void reports_everything_that_is_wrong(void **state)
                      "[weir]\n"
                      "defualt_pool_size = 20\n"
                      "listen_port = http\n"
-                     "cache_feed = on\n"
+                     "cache_lease = 2\n"
                      "[databases]\n"
                      "a = host=h pasword=sesame\n"
                      "pgbouncer = host=h\n"
@@ -110,7 +110,7 @@ static void reports_everything_that_is_wrong(void **state)
         "w.ini:1: stray stands before any [section]\n"
         "w.ini:3: unknown key defualt_pool_size (value \"20\") in [weir]; did you mean default_pool_size?\n"
         "w.ini:4: listen_port = \"http\" is not accepted; it takes a whole number from 1 to 65535\n"
-        "w.ini:5: cache_feed = on is not built yet; leave it out, or at its default, off\n"
+        "w.ini:5: cache_lease = 2 is not built yet; leave it out, or at its default, 1\n"
         "w.ini:7: unknown key pasword (value \"...\") in [databases]; did you mean password?\n"
         "w.ini:8: the name pgbouncer is reserved for the console\n"
         "w.ini:9: b: expected '=' after \"port\"\n"
@@ -136,6 +136,10 @@ static void checks_that_values_fit_together(void **state)
     assert_refused("[weir]\ncache = exact\n", "cache_writes = through_weir");
     assert_refused("[databases]\na = cache=exact\n", "w.ini:2: cache = exact needs");
     assert_refused("[users]\nanna = cache=exact\n", "anna: cache = exact needs");
+    assert_refused("[weir]\ncache = exact\ncache_feed = on\n[databases]\na = cache_feed=off\n",
+                   "w.ini:5: cache = exact needs cache_feed");
+    assert_refused("[databases]\na = cache_feed_slot=Weir-1\n", "w.ini:2: cache_feed_slot = \"Weir-1\"");
+    assert_refused("[weir]\ncache_max_lag = 0\n", "cache_max_lag");
     assert_refused("[weir]\ncache = ttl\ncache_ttl = 0\n", "cache_ttl above 0");
     assert_refused("[weir]\ncache=ttl\n[databases]\na = cache_ttl=0\n", "w.ini:4: cache = ttl needs");
     assert_refused("[weir]\nhttp_port = 6433\nhttp_addr = 0.0.0.0\n", "http_token_file is needed");

@@ -21,7 +21,8 @@ static bool has_postgres;
 static const char *const keywords[] = {"host", "user", "dbname", NULL};
 
 struct seen {
-    int ready, unready, confirmed, gone;
+    int ready, unready, confirmed, gone, checked;
+    uint64_t check;
     bool is_exact_allowed;
     struct catalog *catalog;
 };
@@ -47,6 +48,13 @@ static void on_confirmed(void *context, bool is_exact_allowed)
     seen->is_exact_allowed = is_exact_allowed;
 }
 
+static void on_checked(void *context, uint64_t check)
+{
+    struct seen *seen = context;
+    seen->checked++;
+    seen->check = check;
+}
+
 struct watching {
     struct loop *loop;
     struct watch *watch;
@@ -60,8 +68,11 @@ static void start(struct watching *w, bool wants_exact)
         .keywords = keywords, .values = values, .retry_max_us = 200000};
     const struct watch_options options = {.interval_us = 100000, .wants_exact = wants_exact};
     *w = (struct watching){.loop = loop_new()};
-    const struct watch_events events = {
-        .ready = on_ready, .unready = on_unready, .confirmed = on_confirmed, .context = &w->seen};
+    const struct watch_events events = {.ready = on_ready,
+                                        .unready = on_unready,
+                                        .confirmed = on_confirmed,
+                                        .checked = on_checked,
+                                        .context = &w->seen};
     w->watch = watch_new(w->loop, &connection, &options, &events);
     watch_start(w->watch);
 }
@@ -239,6 +250,35 @@ static void an_invalid_catalog_is_looked_at_again(void **state)
     stop(&w);
 }
 
+static void a_check_is_answered_by_a_look_or_by_unready(void **state)
+{
+    NEEDS_POSTGRES;
+    struct watching w;
+    start(&w, false);
+    assert_true(watch_check(w.watch) == 0); /* nothing is known that could have changed */
+    assert_true(run_until(w.loop, &w.seen.ready, 1, 20));
+    for (int i = 0; i < 10; i++) {
+        int checked = w.seen.checked, confirmed = w.seen.confirmed;
+        uint64_t check = 0;
+        for (int k = 0; k <= i; k++)
+            check = watch_check(w.watch);
+        assert_true(check > 0);
+        while (w.seen.check < check)
+            assert_true(run_until(w.loop, &w.seen.checked, ++checked, 5));
+        /* Belief is confirmed all the same. */
+        assert_true(run_until(w.loop, &w.seen.confirmed, confirmed + 1, 5));
+    }
+    assert_int_equal(w.seen.unready, 0);
+    assert_int_equal(w.seen.ready, 1);
+    SQL("create table c18checked (id int)");
+    uint64_t check = watch_check(w.watch), seen = w.seen.check;
+    assert_true(run_until(w.loop, &w.seen.ready, 2, 5));
+    assert_int_equal(w.seen.unready, 1);
+    assert_true(seen < check && w.seen.check == seen); /* `unready` has answered it */
+    SQL("drop table c18checked");
+    stop(&w);
+}
+
 static void test_c25_older_transactions_are_waited_for(void **state)
 {
     NEEDS_POSTGRES;
@@ -394,6 +434,7 @@ int main(void)
         cmocka_unit_test(the_catalog_says_what_there_is),
         cmocka_unit_test(test_c18_definitions_changed_around_weir_are_noticed),
         cmocka_unit_test(an_invalid_catalog_is_looked_at_again),
+        cmocka_unit_test(a_check_is_answered_by_a_look_or_by_unready),
         cmocka_unit_test(test_c25_older_transactions_are_waited_for),
         cmocka_unit_test(only_one_holds_the_right_to_exact),
         cmocka_unit_test(test_c28_a_backend_is_gone_only_when_it_is),

@@ -1,0 +1,45 @@
+/*
+ * feed_needs: what a server must have before its commits can be decoded, what is missing, and what to do
+ * about it. Asks nothing itself: gives the question, and judges the answer.
+ */
+#ifndef WEIR_CONTROL_FEED_NEEDS_H
+#define WEIR_CONTROL_FEED_NEEDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct pg_result;
+
+struct feed_needs {
+    bool is_standby;
+    bool may_replicate;    /* the role, by its rights; rules of pg_hba.conf are not looked at */
+    bool may_see_standbys; /* whether commits wait for it */
+    bool has_free_slot;
+    bool has_free_sender;
+    bool has_slot;        /* one of this name exists */
+    bool is_slot_ours;    /* it decodes this database with test_decoding */
+    bool is_slot_lasting; /* it is not temporary */
+    bool is_slot_lost;    /* the log that it needs is gone */
+    int slot_pid;         /* who uses it; 0: nobody */
+    int max_slots;
+    int max_senders;
+    char wal_level[16];
+    char role[64];
+    char standby_names[256]; /* synchronous_standby_names */
+};
+
+/* One row; its one parameter is the name of the slot. */
+const char *feed_needs_query(void);
+/* False when the answer does not have the shape expected. */
+bool feed_needs_take(const struct pg_result *result, struct feed_needs *needs);
+
+enum feed_slot_step { FEED_SLOT_CREATE, FEED_SLOT_USE, FEED_SLOT_DROP };
+
+/*
+ * May the feed begin, and what becomes of the slot? False, with what is missing and the remedy in `text`,
+ * when it may not. The slot of a synchronous feed outlives its connection.
+ */
+bool feed_needs_judge(const struct feed_needs *needs, const char *slot, bool is_synchronous,
+                      enum feed_slot_step *step, char *text, size_t size);
+
+#endif
