@@ -333,6 +333,12 @@ bool database_is_believed(const struct cache_database *d, uint64_t now_us)
            now_us < atomic_load_explicit(&d->fed.until_us, memory_order_relaxed);
 }
 
+bool database_is_told_at_once(const struct cache_database *d)
+{
+    return atomic_load_explicit(&d->fed.until_us, memory_order_relaxed) == UINT64_MAX ||
+           atomic_load_explicit(&d->fed.is_synchronous, memory_order_relaxed);
+}
+
 void cache_database_reason(const struct cache_database *d, char *text, size_t size)
 {
     struct cache_database *locked = (struct cache_database *)(uintptr_t)d;

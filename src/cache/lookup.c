@@ -228,7 +228,7 @@ static uint64_t next_random(struct cache_worker *w)
 static bool is_to_be_checked(struct cache_worker *w, const struct cache_request *r)
 {
     unsigned one_in = atomic_load_explicit(&w->cache->check_one_in, memory_order_relaxed);
-    if (one_in == 0 || r->mode != CACHE_EXACT)
+    if (one_in == 0 || r->mode != CACHE_EXACT || !database_is_told_at_once(r->scope->database))
         return false;
     if (w->until_check == 0 || w->until_check > 2 * (uint64_t)one_in)
         w->until_check = 1 + (unsigned)(next_random(w) % (2 * (uint64_t)one_in - 1));

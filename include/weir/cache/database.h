@@ -113,6 +113,10 @@ struct catalog *database_catalog(struct cache_database *d, uint64_t *version);
  * Any thread. */
 bool database_is_believed(const struct cache_database *d, uint64_t now_us);
 
+/* A write can be read by nobody before its tables are marked: there is no feed, or it is waited for. Any
+ * thread. */
+bool database_is_told_at_once(const struct cache_database *d);
+
 /* The fingerprint (cache_baseline_query) is of the server and database that the catalog was read from. Any
  * thread. */
 bool database_is_same_server(struct cache_database *d, struct slice baseline);
