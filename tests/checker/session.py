@@ -229,29 +229,40 @@ class Session:
                                 lambda answer: [Raise(cell, 1, token, self._number(request, answer))])
 
     def _pipeline(self):
-        """A read, a write to the same cell and a read, sent in one piece, each with its own Sync or as a query."""
-        cell, token = self._pick_cell(), self._token()
-        read = forms.read_extended(self, cell) if self.random.random() < 0.5 else forms.read_simple(self, cell)
-        write = forms.write_parameters(self, cell, token)
-        sent, end, outcome, number = clock(), None, UNKNOWN, None
-        answers = []
+        """Reads and writes of few cells, sent in one piece, each with its own Sync or as a query."""
+        cells = [self._pick_cell() for _ in range(2)]
+        parts = []  # (cell, token or None, request)
+        for _ in range(self.random.randint(2, 5)):
+            cell = self.random.choice(cells)
+            if self.random.random() < 0.6:
+                form = self.random.choice((forms.read_extended, forms.read_simple, forms.read_binary))
+                parts.append((cell, None, form(self, cell)))
+            else:
+                token = self._token()
+                form = self.random.choice((forms.write_parameters, forms.write_simple, forms.write_with))
+                parts.append((cell, token, form(self, cell, token)))
+        sent, end, answers = clock(), None, [None] * len(parts)
         try:
-            answers = yield Send(read.payload + write.payload + read.payload, 3)
-            self.operations += 3
-            end = clock()
-            outcome = self._outcome(answers.parts[1])
-            number = self._number(write, answers.parts[1]) if outcome == DONE else None
-            if outcome == UNKNOWN:
-                end = None
+            answer = yield Send(b"".join(request.payload for _, _, request in parts), len(parts))
+            self.operations += len(parts)
+            end, answers = clock(), answer.parts
         finally:
-            self.shared.records.append(Write(sent, end, self.number, self.way, "in a pipeline", outcome,
-                                             [Raise(cell, 1, token, number)]))
-        for part in (answers.parts[0], answers.parts[2]):
-            if not part.errors:
-                self._record_read(read._replace(form="in a pipeline"), part, sent)
-        shown = forms.decode(read, answers.parts[2].rows)
-        if number is not None and shown and shown[0][1] < number:
-            self._odd(f"cell {cell}: a pipeline wrote {number} and then read {shown[0][1]}")
+            self._record_pipeline(parts, answers, sent, end)
+
+    def _record_pipeline(self, parts, answers, sent, end):
+        least = {}  # cell -> number of the last write in front
+        for (cell, token, request), answer in zip(parts, answers):
+            if token is None and answer is not None and not answer.errors:
+                self._record_read(request._replace(form="in a pipeline"), answer, sent)
+                shown = forms.decode(request, answer.rows)
+                if shown and shown[0][1] < least.get(cell, 0):
+                    self._odd(f"cell {cell}: a pipeline wrote {least[cell]} and then read {shown[0][1]}")
+            elif token is not None:
+                outcome = self._outcome(answer) if answer is not None else UNKNOWN
+                number = self._number(request, answer) if outcome == DONE else None
+                least[cell] = number or least.get(cell, 0)
+                self.shared.records.append(Write(sent, end if outcome == DONE else None, self.number, self.way, "in a pipeline", outcome,
+                                                 [Raise(cell, 1, token, number)]))
 
     # ---- sets
 

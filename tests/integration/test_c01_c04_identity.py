@@ -141,6 +141,18 @@ def test_c02_row_level_security(cached, policy):
         assert value(app.query("SELECT t FROM guarded")) == "of eight"
 
 
+def test_c02_a_policy_that_reads_another_table(cached):
+    """A write to that table changes what may be seen of this one, which no write to this one tells."""
+    cache = cached("""CREATE TABLE permitted (id int); INSERT INTO permitted VALUES (1);
+                      CREATE POLICY p ON items USING (id IN (SELECT id FROM permitted));
+                      ALTER TABLE items ENABLE ROW LEVEL SECURITY; ALTER TABLE items FORCE ROW LEVEL SECURITY""")
+    reader, writer = cache.wire(), cache.wire()
+    for _ in range(6):
+        assert value(reader.query(READ)) == "item 1"
+    writer.do("DELETE FROM permitted")
+    assert value(reader.query(READ)) is None
+
+
 def test_c02_row_level_security_that_is_switched_on_later(cached):
     cache = cached()
     reader, owner = cache.wire("other"), cache.wire("app")
