@@ -169,7 +169,8 @@ static void show_help(struct ask *ask)
         const char *arguments[] = {"", " [db]", " db", " id"};
         buf_printf(&text, "\n\t%s%s", commands[i].name, arguments[commands[i].arguments]);
     }
-    buf_append_str(&text, "\n\tSHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]\n\tCACHE FLUSH [db]");
+    buf_append_str(&text, "\n\tSHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]\n\tCACHE FLUSH [db]"
+                          "\n\tEXPLAIN CACHE [db [user]] SELECT ...");
     const char *message = buf_text(&text);
     if (message != NULL)
         encode_notice(&ask->out, "NOTICE", "00000", message);
@@ -360,6 +361,62 @@ static void do_set(struct ask *ask, const struct console_words *words, const str
     run(ask, &set_command, &what);
 }
 
+/* ---- EXPLAIN CACHE ---- */
+
+static void explained(void *arg, const struct admin_explanation *e, const struct error *error)
+{
+    static const struct encode_column columns[] = {SHOW_TEXT("database"),  SHOW_TEXT("user"),
+                                                   SHOW_TEXT("cacheable"), SHOW_TEXT("reason"),
+                                                   SHOW_TEXT("found"),     SHOW_TEXT("relations")};
+    struct ask *ask = arg;
+    if (error != NULL) {
+        ask_refuse(ask, error->sqlstate, error->message, NULL);
+        return;
+    }
+    struct show show = {.out = &ask->out};
+    encode_row_description(&ask->out, columns, 6);
+    show_begin(&show, 6);
+    show_text(&show, e->database);
+    show_text(&show, e->user);
+    show_text(&show, e->cacheable);
+    show_text(&show, e->reason);
+    show_text(&show, e->found);
+    show_text(&show, e->relations);
+    show_end(&show);
+    encode_command_complete(&ask->out, "EXPLAIN");
+    ask_finish(ask);
+}
+
+static bool begins_statement(const struct console_words *words, size_t i)
+{
+    return words->word[i][0] == '(' || strncasecmp(words->word[i], "values(", 7) == 0 ||
+           console_word_is(words, i, "SELECT") || console_word_is(words, i, "VALUES") ||
+           console_word_is(words, i, "TABLE") || console_word_is(words, i, "WITH");
+}
+
+/* EXPLAIN CACHE [database [user]] statement; the statement as it is, or as one string. */
+static void do_explain(struct ask *ask, const struct console_words *words)
+{
+    struct admin_explain question = {.database = NULL};
+    size_t at = 2;
+    while (at < words->count && at < 4 && !begins_statement(words, at) &&
+           (!words->is_quoted[at] || words->rest[at].data[0] == '"'))
+        at++;
+    bool is_string = at < words->count && words->is_quoted[at];
+    if (at >= words->count || (is_string && (words->count > at + 1 || words->has_more)) ||
+        (!is_string && !begins_statement(words, at))) {
+        ask_refuse(ask, "42601", "EXPLAIN CACHE takes a database and a user, if wanted, and a SELECT",
+                   "EXPLAIN CACHE shop app SELECT ... ;");
+        return;
+    }
+    if (at > 2 && !check_database(ask, words->word[2]))
+        return;
+    question.database = at > 2 ? words->word[2] : NULL;
+    question.user = at > 3 ? words->word[3] : NULL;
+    question.text = is_string ? slice_str(words->word[at]) : words->rest[at];
+    ask->console->source.explain(ask->console->source.arg, &question, explained, ask);
+}
+
 static void refuse_unknown(struct ask *ask, const struct console_request *request)
 {
     char message[256];
@@ -390,6 +447,8 @@ static void dispatch(struct ask *ask, const struct console_words *words,
         do_shutdown(ask, words, request->user);
     else if (console_word_is(words, 0, "SHOW"))
         do_show(ask, words, request->is_admin);
+    else if (console_word_is(words, 0, "EXPLAIN") && console_word_is(words, 1, "CACHE"))
+        do_explain(ask, words);
     else if (console_word_is(words, 0, "SET"))
         do_set(ask, words, request);
     else if (foreign_select(words, &ask->out))

@@ -622,6 +622,7 @@ bool app_start_admin(struct app *app, struct error *error)
                                         .config = current_config,
                                         .gather = gather_start,
                                         .command = app_command,
+                                        .explain = app_explain,
                                         .flags = flags,
                                         .is_ready = is_ready,
                                         .now_us = now_us,
@@ -639,6 +640,7 @@ bool app_start_admin(struct app *app, struct error *error)
 void app_stop_admin(struct app *app)
 {
     timer_stop(&app->stats_timer);
+    app_end_explains(app);
     if (app->http != NULL)
         http_stop(app->http);
     app->http = NULL;

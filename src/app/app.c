@@ -243,6 +243,7 @@ struct app *app_new(const struct app_options *options, struct config *config, st
     app->options = *options;
     app->config = config;
     list_init(&app->waits);
+    list_init(&app->explains);
     tls_slot_init(&app->shared.client_tls);
     if (build(app, error))
         return app;

@@ -45,6 +45,7 @@ struct app {
     struct timer watchdog; /* half the time that the service manager has patience for */
     uint64_t watchdog_us;
     struct list waits;
+    struct list explains; /* EXPLAIN CACHE that waits for PostgreSQL's answer */
     enum app_stop stop;
     bool is_suspended;
     bool is_paused;
@@ -118,6 +119,10 @@ bool app_is_tls_key(const char *key);
 bool app_start_admin(struct app *app, struct error *error);
 void app_stop_admin(struct app *app);
 void app_console_execute(void *context, const struct session_console_query *query);
+
+/* explain.c */
+void app_explain(void *arg, const struct admin_explain *question, admin_explained_fn *done, void *done_arg);
+void app_end_explains(struct app *app);
 
 /* caching.c */
 bool app_make_cache(struct app *app, struct error *error);

@@ -90,6 +90,22 @@ enum cache_reason cache_judge(struct cache_worker *w, const struct cache_request
     return reason == CACHE_REASON_NONE ? judge_parameters(request) : reason;
 }
 
+enum cache_reason cache_explain(struct cache_worker *w, const struct cache_request *request,
+                                struct cache_template *t, struct buf *scratch)
+{
+    struct verdict *verdict = NULL;
+    enum cache_reason reason = judge(w, request, &verdict);
+    if (reason == CACHE_REASON_NONE)
+        reason = judge_parameters(request);
+    *t = (struct cache_template){.detail = "", .found = "", .relations = ""};
+    if (verdict != NULL)
+        verdict_describe(verdict, t, scratch);
+    if (t->reason != reason)
+        t->detail = "";
+    t->reason = reason;
+    return reason;
+}
+
 /* --- is it there --- */
 
 static struct entry *find(struct cache_worker *w, const struct cache_request *r, const struct entry_key *key)

@@ -9,6 +9,7 @@
 #include "weir/cache/verdict.h"
 #include "weir/cache/worker.h"
 #include "weir/control/catalog.h"
+#include "weir/sql/classify.h"
 
 struct gathered {
     const struct verdict *verdict; /* of several, the one most asked */
@@ -98,6 +99,18 @@ static void put_relations(const struct verdict *v, struct buf *out)
     catalog_unref(catalog);
 }
 
+/* The first function that is no built-in one, where names have decided. */
+static void put_function(const struct verdict *v, struct buf *out)
+{
+    const struct sql_statement *s = &v->class->statements[0];
+    for (size_t i = 0; v->reason == CACHE_REASON_FUNCTION && i < s->n_functions; i++)
+        if (!s->functions[i].is_builtin) {
+            bool is_operator = s->functions[i].args == UINT16_MAX;
+            buf_printf(out, "%s %s", is_operator ? "operator" : "function", s->functions[i].name);
+            return;
+        }
+}
+
 void verdict_describe(const struct verdict *v, struct cache_template *t, struct buf *scratch)
 {
     const struct analysis *a = v->analysis != NULL && analysis_is_done(v->analysis) ? v->analysis : NULL;
@@ -106,7 +119,8 @@ void verdict_describe(const struct verdict *v, struct cache_template *t, struct 
         buf_append_str(scratch, a->names);
     else
         put_relations(v, scratch);
-    const char *relations = buf_text(scratch);
+    buf_append_u8(scratch, '\0');
+    size_t detail = scratch->len;
     t->reason = v->reason;
     if (!v->is_read_judged)
         t->reason = CACHE_REASON_NOT_READY;
@@ -115,9 +129,14 @@ void verdict_describe(const struct verdict *v, struct cache_template *t, struct 
                             oid_policy_has_settings(v->scope->profile, a->settings, a->settings_len)
                         ? a->reason
                         : CACHE_REASON_SETTING;
-    t->detail = a != NULL && t->reason == a->reason ? a->detail : "";
+    if (a != NULL && t->reason == a->reason)
+        buf_append_str(scratch, a->detail);
+    else if (a == NULL)
+        put_function(v, scratch);
+    const char *text = buf_text(scratch);
     t->found = v->analysis != NULL ? "postgresql" : "names";
-    t->relations = relations != NULL ? relations : "";
+    t->relations = text != NULL ? text : "";
+    t->detail = text != NULL ? text + detail : "";
 }
 
 void cache_templates(struct cache_worker *w, size_t limit,

@@ -111,6 +111,45 @@ const char *cached_state(const struct pool_part *part, char *text, size_t size)
     return text;
 }
 
+bool cached_explain(struct pool_part *part, struct slice text, struct cache_template *out,
+                    struct buf *scratch)
+{
+    struct session_worker *session = worker_context(part->worker);
+    const struct part_context *context = part->context;
+    if (context == NULL || !context->has_baseline || session->cache == NULL)
+        return false;
+    struct slice bytes = buf_slice(&context->baseline);
+    const struct config_user *user = config_user_find(part->config, part->pool->user->name);
+    struct profile *profile = profile_empty(session->shared->profiles);
+    const struct cache_scope_options options = {
+        .database = context->database,
+        .user = part->pool->user->name,
+        .profile = profile,
+        .baseline = slice_make(bytes.data, context->fingerprint_len),
+        .search_path = slice_from(bytes, context->fingerprint_len),
+    };
+    struct memo_answer answer = memo_classify(session->memo, text, true);
+    struct cache_request request = {
+        .scope = cache_scope_get(session->shared->cache, &options),
+        .mode = config_cache_mode(part->config, part->database, user),
+        .shape = CACHE_SIMPLE,
+        .flags = answer.text_flags & TEMPLATE_DATETIME_WORD ? CACHE_DATETIME_WORD : 0,
+        .class = answer.class,
+        .text = text,
+        .ttl_us = config_cache_ttl_us(part->config, part->database, user),
+        .now_us = clock_now_us(),
+    };
+    profile_unref(profile);
+    if (request.scope == NULL)
+        return false;
+    if (config_settings(part->config)->cache_hints != CACHE_HINTS_OFF &&
+        answer.class->hint.cache == HINT_CACHE_OFF)
+        request.flags |= CACHE_HINT_OFF;
+    cache_explain(session->cache, &request, out, scratch);
+    cache_scope_unref(request.scope);
+    return true;
+}
+
 void cached_part_crashed(struct pool_part *part)
 {
     struct part_context *context = part->context;

@@ -102,3 +102,57 @@ def test_templates_of_roles_without_temporary_objects(cached, database):
     until("the reason is shown", lambda: client.query("SELECT v FROM seen") and "no temporary view"
           in template(cache, "SELECT v FROM seen")["reason"])
     cache.never_cached(lambda: client.query("SELECT v FROM seen"), "from seen")
+
+
+# --- EXPLAIN CACHE
+
+def explain(cache, what):
+    """The row of EXPLAIN CACHE, as a dict of column name to text; or its error."""
+    with cache.pooler.admin() as console:
+        answer = console.wire.query(f"EXPLAIN CACHE {what}")
+    if answer.errors:
+        return answer.errors[0]["M"]
+    names = ("database", "user", "cacheable", "reason", "found", "relations")
+    return dict(zip(names, answer.texts[0]))
+
+
+def test_explain_says_exactly_why(cached):
+    cache = cached(SETUP)
+    client = cache.wire()
+    cache.warm(lambda: value(client.query(READ)))
+    assert explain(cache, "SELECT v FROM items WHERE id = 7") == {
+        "database": "test", "user": "app", "cacheable": "yes", "reason": "", "found": "names", "relations": "public.items"}
+    answer = explain(cache, "SELECT v FROM seen WHERE v = 'a' ORDER BY id;")  # PostgreSQL is asked, and waited for
+    assert answer["cacheable"] == "yes" and answer["found"] == "postgresql"
+    assert sorted(answer["relations"].split(", ")) == ["public.items", "public.seen"]
+    for statement, reason in (("SELECT x FROM odd", "function f(integer)"), ("SELECT f(id) FROM items", "function f"),
+                              ("SELECT random() FROM items", "function random()"), ("SELECT 1", "it reads no table"),
+                              ("SELECT * FROM guarded", "a setting that the session has not set"),
+                              ("SELECT CURRENT_DATE FROM items", "depends on the time"),
+                              ("SELECT v FROM items WHERE v = 'today'", "depends on the time"),
+                              ("'/* weir: cache=off */ SELECT v FROM items'", "a hint in the statement turns the cache off"),
+                              ("SELECT v FROM nosuch", "a table that the catalog does not know"),
+                              ("SELECT v, nosuch FROM seen", 'column "nosuch" does not exist'),
+                              ("SELECT v FROM items FOR UPDATE", "it is not one plain SELECT"), ("SELECT 1 FROM pg_class", "a system catalog")):
+        answer = explain(cache, statement)
+        assert answer["cacheable"] == "no" and reason in answer["reason"], (statement, answer)
+
+
+def test_explain_for_a_user_and_a_database(start, database):
+    database.execute("CREATE TABLE items (id int, v text); GRANT SELECT ON items TO app, other")
+    line = {"host": "127.0.0.1", "port": database.postgres.port, "dbname": database.name, "control_user": "control"}
+    pooler = start(databases={"one": line, "two": line}, cache="ttl", cache_ttl=60)
+    apart = type("Apart", (), {"pooler": pooler})
+    assert explain(apart, "SELECT v FROM items") == "say which database: EXPLAIN CACHE database SELECT ..."
+    assert explain(apart, "three SELECT v FROM items") == "no such database: three"
+    for user in ("app", "other"):
+        pooler.wire("one", user).query("SELECT v FROM items")
+    until("the catalog is known", lambda: explain(apart, "one other SELECT v FROM items")["cacheable"] == "yes")
+    assert explain(apart, "one other 'SELECT v FROM items'")["user"] == "other"
+    assert explain(apart, "one app SELECT current_user, v FROM items")["cacheable"] == "yes"
+    assert explain(apart, "two app SELECT v FROM items").startswith("no such user has had a server")
+
+
+def test_explain_where_nothing_is_cached(start):
+    pooler = start()
+    assert explain(type("Apart", (), {"pooler": pooler}), "SELECT 1") == "the cache is off"

@@ -15,6 +15,7 @@
 #include "weir/admin/snapshot.h"
 #include "weir/config/config.h"
 #include "weir/util/error.h"
+#include "weir/util/slice.h"
 
 enum admin_verb {
     ADMIN_RELOAD,
@@ -50,6 +51,26 @@ typedef void admin_done_fn(void *done_arg, const struct error *error);
 /* The receiver owns the snapshot; NULL when memory is out. */
 typedef void admin_gathered_fn(void *done_arg, struct admin_snapshot *snapshot);
 
+/* A question about a statement: borrowed for the call. */
+struct admin_explain {
+    const char *database; /* NULL: the one that is cached */
+    const char *user;     /* NULL: any that has a server there */
+    struct slice text;
+};
+
+struct admin_explanation {
+    const char *database;
+    const char *user;
+    const char *cacheable; /* "yes", "no" */
+    const char *reason;    /* why not; "" if it is */
+    const char *found;     /* how that is known; see struct show_template */
+    const char *relations;
+};
+
+/* Either is NULL; both are borrowed. */
+typedef void admin_explained_fn(void *done_arg, const struct admin_explanation *explanation,
+                                const struct error *error);
+
 struct admin_flags {
     bool is_paused;
     bool is_suspended;
@@ -63,6 +84,8 @@ struct admin_source {
     /* `parts`: bits of enum snapshot_part. */
     void (*gather)(void *arg, unsigned parts, admin_gathered_fn *done, void *done_arg);
     void (*command)(void *arg, const struct admin_command *command, admin_done_fn *done, void *done_arg);
+    void (*explain)(void *arg, const struct admin_explain *question, admin_explained_fn *done,
+                    void *done_arg);
     struct admin_flags (*flags)(void *arg);
     /* Is every configured service up? Writes the reason when not (shutting down, no worker, ...). */
     bool (*is_ready)(void *arg, struct error *why);

@@ -23,6 +23,7 @@
 #include "weir/util/error.h"
 #include "weir/util/slice.h"
 
+struct buf;
 struct cache;
 struct cache_database;
 struct cache_fill;
@@ -218,7 +219,7 @@ void cache_lookup(struct cache_worker *w, const struct cache_request *request, c
 /* The callback will not come. */
 void cache_wait_cancel(struct cache_wait *wait);
 
-/* May this ever be cached, and if not, why: for `weirctl explain`. */
+/* May this be cached, and if not, why. */
 enum cache_reason cache_judge(struct cache_worker *w, const struct cache_request *request);
 
 /* --- templates: what the cache thinks of the statements that it was asked about
@@ -238,6 +239,14 @@ struct cache_template {
     const char *found;     /* "names", or "postgresql", which was asked */
     const char *relations; /* that the answer depends on, with commas; "" where that is not known */
 };
+
+/*
+ * What the cache thinks of a request, without asking anything of it: fills in reason, detail, found and
+ * relations, which may point into `scratch`. CACHE_REASON_PENDING: PostgreSQL is being asked, try again. On
+ * the worker's thread.
+ */
+enum cache_reason cache_explain(struct cache_worker *w, const struct cache_request *request,
+                                struct cache_template *t, struct buf *scratch);
 
 /* The most asked of a worker, one for each text, user and database; valid during the call. On its thread. */
 void cache_templates(struct cache_worker *w, size_t limit,

@@ -14,6 +14,8 @@
 #include "weir/util/cold.h"
 
 struct client;
+struct buf;
+struct cache_template;
 struct pool_part;
 struct server;
 struct server_baseline;
@@ -36,6 +38,13 @@ void cached_part_crashed(struct pool_part *part);
 
 /* Why nothing can be cached now, "" when it can; written to `text`. */
 const char *cached_state(const struct pool_part *part, char *text, size_t size);
+
+/*
+ * What the cache thinks of a text for a session of this pool that has set nothing. False when no server of
+ * the pool has logged in yet: then nothing is known. `out` and `scratch` as for cache_explain.
+ */
+bool cached_explain(struct pool_part *part, struct slice text, struct cache_template *out,
+                    struct buf *scratch);
 
 /* --- reads --- */
 

@@ -211,6 +211,25 @@ static uint64_t fake_wall(void *arg)
     return UINT64_C(1700000000000000);
 }
 
+/* The text, as reason. */
+static void fake_explain(void *arg, const struct admin_explain *question, admin_explained_fn *done,
+                         void *done_arg)
+{
+    struct fake *fake = arg;
+    struct error error = ERROR_INIT;
+    error_set(&error, "refused for the test");
+    snprintf(fake->value, sizeof(fake->value), "%.*s", (int)question->text.len,
+             (const char *)question->text.data);
+    const struct admin_explanation explanation = {.database = question->database != NULL ? question->database
+                                                                                         : "(one)",
+                                                  .user = question->user != NULL ? question->user : "(any)",
+                                                  .cacheable = "no",
+                                                  .reason = fake->value,
+                                                  .found = "names",
+                                                  .relations = "public.t"};
+    done(done_arg, fake->fails ? NULL : &explanation, fake->fails ? &error : NULL);
+}
+
 static struct admin_source fake_source(struct fake *fake)
 {
     struct config_source source = {
@@ -224,6 +243,7 @@ static struct admin_source fake_source(struct fake *fake)
                                  .config = fake_config,
                                  .gather = fake_gather,
                                  .command = fake_command,
+                                 .explain = fake_explain,
                                  .flags = fake_flags,
                                  .is_ready = fake_is_ready,
                                  .now_us = fake_now,

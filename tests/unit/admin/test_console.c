@@ -251,6 +251,30 @@ static void weirs_own(void **state)
     assert_says("SHOW WORKERS", "D 0|0|0|1500000\nD 1|0|0|1500000\n");
 }
 
+static void explanations(void **state)
+{
+    (void)state;
+    assert_says("EXPLAIN CACHE SELECT 1 FROM t;",
+                "T database:25,user:25,cacheable:25,reason:25,found:25,relations:25\n"
+                "D (one)|(any)|no|SELECT 1 FROM t|names|public.t\nC EXPLAIN");
+    assert_says("explain cache 'SELECT ''x'' FROM t'", "D (one)|(any)|no|SELECT 'x' FROM t|");
+    assert_says("EXPLAIN CACHE shop VALUES(1)", "D shop|(any)|no|VALUES(1)|");
+    assert_says("EXPLAIN CACHE shop anna (SELECT 1)", "D shop|anna|no|(SELECT 1)|");
+    assert_says("EXPLAIN CACHE shop anna 'TABLE t'", "D shop|anna|no|TABLE t|");
+    assert_says("EXPLAIN CACHE \"shop\" \"select\" SELECT a, 'b c' = \"d\"",
+                "D shop|select|no|SELECT a, 'b c' = \"d\"|");
+    assert_non_null(strstr(run("EXPLAIN CACHE SELECT 1", false), "D (one)|"));
+    const char *form = "E ERROR 42601 EXPLAIN CACHE takes a database and a user, if wanted, and a SELECT";
+    assert_says("EXPLAIN CACHE", form);
+    assert_says("EXPLAIN CACHE shop", form);
+    assert_says("EXPLAIN CACHE shop anna UPDATE t", form);
+    assert_says("EXPLAIN CACHE 'SELECT 1' 2", form);
+    assert_says("EXPLAIN CACHE pgbouncer SELECT 1", "E ERROR 0A000 ");
+    fake.fails = true;
+    assert_says("EXPLAIN CACHE SELECT 1", "refused for the test");
+    fake.fails = false;
+}
+
 static void configuration(void **state)
 {
     (void)state;
@@ -424,6 +448,7 @@ int main(void)
         TEST(statistics),
         TEST(averages_are_of_the_last_period),
         TEST(weirs_own),
+        TEST(explanations),
         TEST(configuration),
         TEST(commands_reach_the_process),
         TEST(what_is_wrong_is_said),
