@@ -244,8 +244,9 @@ static void weirs_own(void **state)
     assert_says("SHOW PINS", "D ||" /* no database given */);
     assert_says("SHOW PINS", "|17|temp_table|");
     assert_says("SHOW TEMPLATES", "D shop||14|0|0|0|||SELECT * FROM t WHERE id = $1");
-    assert_says("SHOW FEEDS",
-                "D shop|db1|5432|shop|on|1500000|64|7|2|\nD say \"x\"|db1|5432|say \"x\"|on|NULL|64|7|2|lost\n");
+    assert_says(
+        "SHOW FEEDS",
+        "D shop|db1|5432|shop|on|1500000|64|7|2|\nD say \"x\"|db1|5432|say \"x\"|on|NULL|64|7|2|lost\n");
     assert_says("SHOW WORKERS", "D 0|0|0|1500000\nD 1|0|0|1500000\n");
 }
 
