@@ -169,7 +169,7 @@ static void show_help(struct ask *ask)
         const char *arguments[] = {"", " [db]", " db", " id"};
         buf_printf(&text, "\n\t%s%s", commands[i].name, arguments[commands[i].arguments]);
     }
-    buf_append_str(&text, "\n\tSHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]\n\tCACHE FLUSH [db]"
+    buf_append_str(&text, "\n\tSHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]\n\tCACHE FLUSH [db]\n\tFEED CHECK"
                           "\n\tEXPLAIN CACHE [db [user]] SELECT ...");
     const char *message = buf_text(&text);
     if (message != NULL)
@@ -202,7 +202,8 @@ static void do_show(struct ask *ask, const struct console_words *words, bool is_
 {
     size_t count;
     const struct show_command *shows = show_commands(&count);
-    const char *what = words->count > 1 ? words->word[1] : "HELP";
+    bool is_check = console_word_is(words, 0, "FEED"); /* FEED CHECK is short for SHOW FEED_CHECK */
+    const char *what = is_check ? "FEED_CHECK" : words->count > 1 ? words->word[1] : "HELP";
     const struct option *option = option_find(OPTION_GLOBAL, what);
     if (words->count <= 2 && strcasecmp(what, "HELP") == 0) {
         show_help(ask);
@@ -445,7 +446,8 @@ static void dispatch(struct ask *ask, const struct console_words *words,
         do_command(ask, command, words, first, request->user);
     else if (is_shutdown)
         do_shutdown(ask, words, request->user);
-    else if (console_word_is(words, 0, "SHOW"))
+    else if (console_word_is(words, 0, "SHOW") ||
+             (console_word_is(words, 0, "FEED") && console_word_is(words, 1, "CHECK")))
         do_show(ask, words, request->is_admin);
     else if (console_word_is(words, 0, "EXPLAIN") && console_word_is(words, 1, "CACHE"))
         do_explain(ask, words);

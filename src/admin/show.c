@@ -470,6 +470,7 @@ static const struct show_command commands[] = {
     SHOW("DNS_HOSTS", SNAPSHOT_NAMES, dns_hosts_columns, show_dns_hosts),
     SHOW("DNS_ZONES", 0, dns_zones_columns, show_nothing),
     {"FDS", 0, true, fds_columns, sizeof(fds_columns) / sizeof(fds_columns[0]), show_nothing},
+    SHOW("FEED_CHECK", SNAPSHOT_FEED_NEEDS, show_feed_check_columns, show_feed_check),
     SHOW("FEEDS", POOLS, show_feeds_columns, show_feeds),
     SHOW("LISTS", EVERYTHING_COUNTED, lists_columns, show_lists),
     SHOW("MEM", SNAPSHOT_MEMORY, mem_columns, show_mem),

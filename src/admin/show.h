@@ -80,11 +80,13 @@ void show_pins(struct show *show);
 void show_templates(struct show *show);
 void show_workers(struct show *show);
 void show_feeds(struct show *show);
+void show_feed_check(struct show *show);
 extern const struct encode_column show_cache_columns[15];
 extern const struct encode_column show_store_columns[2];
 extern const struct encode_column show_pins_columns[7];
 extern const struct encode_column show_templates_columns[12];
 extern const struct encode_column show_workers_columns[4];
 extern const struct encode_column show_feeds_columns[10];
+extern const struct encode_column show_feed_check_columns[5];
 
 #endif

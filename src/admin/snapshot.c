@@ -18,7 +18,8 @@ struct rows {
 
 struct admin_snapshot {
     struct arena texts;
-    struct rows pools, databases, users, sockets, pins, templates, memory, workers, names, peers, feeds;
+    struct rows pools, databases, users, sockets, pins, templates, memory, workers, names, peers, feeds,
+        feed_needs;
     struct show_lists lists;
     struct show_store store;
     bool has_store;
@@ -41,6 +42,7 @@ struct admin_snapshot *snapshot_new(void)
     s->names.size = sizeof(struct show_name);
     s->peers.size = sizeof(struct show_peer);
     s->feeds.size = sizeof(struct show_feed);
+    s->feed_needs.size = sizeof(struct show_feed_need);
     s->store.redis = "off";
     return s;
 }
@@ -53,8 +55,8 @@ void snapshot_free(struct admin_snapshot *s)
     for (size_t i = 0; i < s->pools.count; i++)
         if (pools[i].ledger != NULL)
             ledger_free(pools[i].ledger);
-    struct rows *all[] = {&s->pools,  &s->databases, &s->users, &s->sockets, &s->pins, &s->templates,
-                          &s->memory, &s->workers,   &s->names, &s->peers,   &s->feeds};
+    struct rows *all[] = {&s->pools,  &s->databases, &s->users, &s->sockets, &s->pins,  &s->templates,
+                          &s->memory, &s->workers,   &s->names, &s->peers,   &s->feeds, &s->feed_needs};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         free(all[i]->data);
     arena_free(&s->texts);
@@ -158,6 +160,14 @@ struct show_feed *snapshot_add_feed(struct admin_snapshot *s)
     struct show_feed *row = add_row(s, &s->feeds);
     if (row != NULL)
         row->database = row->host = row->slot = row->mode = row->state = "";
+    return row;
+}
+
+struct show_feed_need *snapshot_add_feed_need(struct admin_snapshot *s)
+{
+    struct show_feed_need *row = add_row(s, &s->feed_needs);
+    if (row != NULL)
+        row->database = row->what = row->found = row->remedy = "";
     return row;
 }
 
@@ -414,6 +424,7 @@ void snapshot_merge(struct admin_snapshot *into, struct admin_snapshot *from)
     append(into, &into->workers, &from->workers);
     append(into, &into->names, &from->names);
     append(into, &into->feeds, &from->feeds);
+    append(into, &into->feed_needs, &from->feed_needs);
     add_lists(&into->lists, &from->lists);
     if (from->has_store) {
         into->store = from->store;
@@ -485,6 +496,12 @@ size_t snapshot_feeds(const struct admin_snapshot *s, const struct show_feed **r
 {
     *rows = s->feeds.data;
     return s->feeds.count;
+}
+
+size_t snapshot_feed_needs(const struct admin_snapshot *s, const struct show_feed_need **rows)
+{
+    *rows = s->feed_needs.data;
+    return s->feed_needs.count;
 }
 
 size_t snapshot_peers(const struct admin_snapshot *s, const struct show_peer **rows)

@@ -453,7 +453,10 @@ static void gathered(struct app *app, void *arg, bool is_complete)
         add_store(app, all, gather);
         app_add_feeds(app, all);
     }
-    gather->done(gather->done_arg, all);
+    if (all != NULL && gather->parts & SNAPSHOT_FEED_NEEDS)
+        app_check_feeds(app, all, gather->done, gather->done_arg);
+    else
+        gather->done(gather->done_arg, all);
     free(gather);
 }
 

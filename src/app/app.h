@@ -129,6 +129,9 @@ bool app_make_cache(struct app *app, struct error *error);
 bool app_watch_databases(struct app *app, struct error *error);
 void app_free_cache(struct app *app);
 void app_add_feeds(struct app *app, struct admin_snapshot *snapshot);
+/* Adds what the servers have of what a feed needs, and then passes the snapshot on, possibly later. */
+void app_check_feeds(struct app *app, struct admin_snapshot *snapshot, admin_gathered_fn *done,
+                     void *done_arg);
 /* A user has logged in to a database; any worker's thread. */
 void app_user_seen(void *context, const char *user);
 

@@ -13,6 +13,7 @@
 #include "weir/admin/snapshot.h"
 #include "weir/cache/cache.h"
 #include "weir/control/control.h"
+#include "weir/control/feed_needs.h"
 #include "weir/util/log.h"
 
 /* One PostgreSQL database, whatever the number of configured names for it. */
@@ -259,6 +260,95 @@ void app_add_feeds(struct app *app, struct admin_snapshot *snapshot)
         row->transactions = stats.transactions;
         row->gaps = stats.gaps;
     }
+}
+
+/* ---- what a feed needs
+ * ------------------------------------------------------------------------------------------------- */
+
+struct feed_check {
+    struct admin_snapshot *snapshot;
+    admin_gathered_fn *done;
+    void *done_arg;
+    size_t left; /* databases that have not answered, and one until all have been asked */
+};
+
+struct feed_check_part {
+    struct feed_check *check;
+    const char *database; /* belongs to the snapshot */
+};
+
+static void end_part(struct feed_check *check)
+{
+    if (--check->left > 0)
+        return;
+    check->done(check->done_arg, check->snapshot);
+    free(check);
+}
+
+static void add_need(struct feed_check *check, const char *database, const struct feed_need *need)
+{
+    struct show_feed_need *row = snapshot_add_feed_need(check->snapshot);
+    if (row == NULL)
+        return;
+    row->database = database;
+    row->what = need->name;
+    row->is_met = need->is_met;
+    row->found = snapshot_text(check->snapshot, need->found);
+    row->remedy = snapshot_text(check->snapshot, need->remedy);
+}
+
+static void add_unasked(struct feed_check *check, const char *database, const char *error)
+{
+    struct feed_need need = {.name = "control connection"};
+    snprintf(need.found, sizeof(need.found), "%s", error);
+    snprintf(need.remedy, sizeof(need.remedy), "see control_user, and the state in SHOW CACHE");
+    add_need(check, database, &need);
+}
+
+static void feed_checked(void *context, const struct feed_need *list, size_t count, const char *error)
+{
+    struct feed_check_part *part = context;
+    for (size_t i = 0; i < count; i++)
+        add_need(part->check, part->database, &list[i]);
+    if (error != NULL)
+        add_unasked(part->check, part->database, error);
+    end_part(part->check);
+    free(part);
+}
+
+static void check_feed(struct app *app, const struct config_database *database, struct feed_check *check)
+{
+    char slot[SLOT_SIZE];
+    const struct cache_feed_options options = {.mode = config_cache_feed(app->config, database),
+                                               .slot = slot_of(database, slot)};
+    const char *name = snapshot_text(check->snapshot, database->name);
+    struct app_watched *watched = watched_of(app, database);
+    struct feed_check_part *part = watched != NULL ? calloc(1, sizeof(*part)) : NULL;
+    if (part != NULL)
+        *part = (struct feed_check_part){check, name};
+    check->left++;
+    if (part != NULL && cache_database_check_feed(watched->database, &options, feed_checked, part))
+        return;
+    free(part);
+    add_unasked(check, name, "there is none at the moment");
+    end_part(check);
+}
+
+void app_check_feeds(struct app *app, struct admin_snapshot *snapshot, admin_gathered_fn *done,
+                     void *done_arg)
+{
+    struct feed_check *check = app->shared.cache != NULL ? calloc(1, sizeof(*check)) : NULL;
+    if (check == NULL) {
+        done(done_arg, snapshot);
+        return;
+    }
+    *check = (struct feed_check){snapshot, done, done_arg, 1};
+    for (size_t i = 0; i < config_database_count(app->config); i++) {
+        const struct config_database *database = config_database_at(app->config, i);
+        if (!database->is_fallback && config_strongest_cache_mode(app->config, database) != CACHE_OFF)
+            check_feed(app, database, check);
+    }
+    end_part(check);
 }
 
 void app_free_cache(struct app *app)

@@ -25,6 +25,7 @@
 
 #include "weir/control/catalog.h"
 #include "weir/control/feed.h"
+#include "weir/control/feed_needs.h"
 #include "weir/control/watch.h"
 #include "weir/net/worker.h"
 #include "weir/util/clock.h"
@@ -282,6 +283,50 @@ void database_feed_stop(struct cache_database *d)
     feed_free(feed);
     end_unseen(d, UINT64_MAX);
 }
+
+/* --- what is missing --- */
+
+struct check {
+    cache_feed_checked done;
+    void *context;
+    bool is_synchronous;
+    int own_pid;
+    char slot[64];
+};
+
+static void on_needs(void *context, const struct pg_result *result, const char *error)
+{
+    struct check *check = context;
+    struct feed_needs needs;
+    struct feed_need list[FEED_NEEDS_MAX];
+    if (result == NULL)
+        check->done(check->context, NULL, 0, error);
+    else if (!feed_needs_take(result, &needs))
+        check->done(check->context, NULL, 0, "the answer has an unexpected shape");
+    else
+        check->done(check->context, list,
+                    feed_needs_list(&needs, check->slot, check->is_synchronous, check->own_pid, list), NULL);
+    free(check);
+}
+
+bool cache_database_check_feed(struct cache_database *d, const struct cache_feed_options *options,
+                               cache_feed_checked done, void *context)
+{
+    struct check *check = d->watch != NULL ? calloc(1, sizeof(*check)) : NULL;
+    if (check == NULL)
+        return false;
+    *check = (struct check){
+        .done = done, .context = context, .is_synchronous = options->mode == CACHE_FEED_SYNCHRONOUS};
+    snprintf(check->slot, sizeof(check->slot), "%s", options->slot);
+    if (d->fed.feed != NULL)
+        check->own_pid = (int)feed_backend_pid(d->fed.feed);
+    if (watch_ask(d->watch, feed_needs_query(), check->slot, on_needs, check))
+        return true;
+    free(check);
+    return false;
+}
+
+/* --- words and figures --- */
 
 void cache_database_exact_reason(const struct cache_database *d, char *text, size_t size)
 {

@@ -516,6 +516,11 @@ void feed_start(struct feed *f)
     control_start(f->questions);
 }
 
+uint32_t feed_backend_pid(const struct feed *f)
+{
+    return control_backend_pid(f->stream);
+}
+
 void feed_get_stats(const struct feed *f, struct feed_stats *stats)
 {
     *stats = f->stats;

@@ -455,6 +455,11 @@ void watch_await_backend(struct watch *w, uint32_t pid, void (*gone)(void *conte
         log_write(LOG_LEVEL_ERROR, w->name, "out of memory: a write of unknown outcome stays marked");
 }
 
+bool watch_ask(struct watch *w, const char *sql, const char *parameter, control_done done, void *context)
+{
+    return control_query(w->control, sql, &parameter, 1, done, context);
+}
+
 /* --- life --- */
 
 static const char *option(const struct control_options *connection, const char *keyword)

@@ -720,3 +720,49 @@ def test_c11_a_slot_whose_log_is_gone_is_made_anew(new_pooler, own):
     client = cache.wire()
     cache.warm(lambda: value(client.query(READ)))
     name_standbys(own, "")
+
+
+def feed_check(cache):
+    """FEED CHECK of the console: {what: (state, remedy)}."""
+    with cache.pooler.admin() as console:
+        rows = console.run("FEED CHECK").texts
+    assert {database for database, *_ in rows} == {"test"}
+    return {what: (state, remedy) for _, what, state, _, remedy in rows}
+
+
+def test_c11_feed_check_says_what_is_missing(new_pooler):
+    """Also where there is no feed yet, which is when one wants to know."""
+    server = Postgres(wal_level="replica", max_replication_slots="0").start().make_roles()
+    try:
+        database = server.make_database()
+        database.execute("ALTER ROLE app NOREPLICATION")
+        cache = fed_before(new_pooler, database, cache="ttl", cache_feed="off")
+        assert cache.pooler.reload(databases={"test": {**cache.pooler.databases["test"], "control_user": "app"}}) is None
+        until("all is looked at", lambda: "wal_level" in feed_check(cache))
+        assert feed_check(cache) == {
+            "server": ("ok", ""),
+            "wal_level": ("missing", "ALTER SYSTEM SET wal_level = logical, and restart PostgreSQL"),
+            "right to replicate": ("missing", 'ALTER ROLE "app" REPLICATION'),
+            "WAL sender": ("ok", ""),
+            "replication slot": ("missing", "raise max_replication_slots (now 0) and restart PostgreSQL")}
+        server.stop("fast")
+        until("it says that nobody answers", lambda: list(feed_check(cache)) == ["control connection"])
+        cache.pooler.stop()
+    finally:
+        server.remove()
+
+
+def test_c11_feed_check_of_one_that_works(new_pooler, own):
+    cache = fed_before(new_pooler, own, cache_feed="synchronous")
+    cache.pooler.says("feed: up")
+    slot, = slots(own)
+    found = feed_check(cache)
+    remedy = f"once it is up: ALTER SYSTEM SET synchronous_standby_names = 'FIRST 1 ({slot})'; SELECT pg_reload_conf()"
+    assert found.pop("synchronous standby") == ("missing", remedy)
+    assert set(found.values()) == {("ok", "")} and len(found) == 6
+    with own.connect() as admin:
+        for statement in remedy.split(": ", 1)[1].split("; "):
+            admin.execute(statement)
+    until("nothing is missing any more", lambda: set(feed_check(cache).values()) == {("ok", "")})
+    cache.warm(lambda: value(cache.wire().query(READ)))
+    name_standbys(own, "")

@@ -17,17 +17,18 @@
 
 /* What a gather is asked for; bits. Anything else may be left out. */
 enum snapshot_part {
-    SNAPSHOT_POOLS = 1,       /* pools with counters, lists, store, workers, feeds */
-    SNAPSHOT_LEDGERS = 2,     /* with SNAPSHOT_POOLS: their ledgers as well */
-    SNAPSHOT_DATABASES = 4,   /* runtime state of databases */
-    SNAPSHOT_USERS = 8,       /* runtime state of users */
-    SNAPSHOT_CLIENTS = 16,    /* every client connection */
-    SNAPSHOT_SERVERS = 32,    /* every server connection */
-    SNAPSHOT_MEMORY = 64,     /* memory by kind */
-    SNAPSHOT_PINS = 128,      /* sessions that hold their server */
-    SNAPSHOT_TEMPLATES = 256, /* statements that the cache was asked about most */
-    SNAPSHOT_PEERS = 1024,    /* other processes, and cancel requests on their way to them */
-    SNAPSHOT_NAMES = 512,     /* what the resolver remembers; lists: its figures */
+    SNAPSHOT_POOLS = 1,         /* pools with counters, lists, store, workers, feeds */
+    SNAPSHOT_LEDGERS = 2,       /* with SNAPSHOT_POOLS: their ledgers as well */
+    SNAPSHOT_DATABASES = 4,     /* runtime state of databases */
+    SNAPSHOT_USERS = 8,         /* runtime state of users */
+    SNAPSHOT_CLIENTS = 16,      /* every client connection */
+    SNAPSHOT_SERVERS = 32,      /* every server connection */
+    SNAPSHOT_MEMORY = 64,       /* memory by kind */
+    SNAPSHOT_PINS = 128,        /* sessions that hold their server */
+    SNAPSHOT_TEMPLATES = 256,   /* statements that the cache was asked about most */
+    SNAPSHOT_PEERS = 1024,      /* other processes, and cancel requests on their way to them */
+    SNAPSHOT_FEED_NEEDS = 2048, /* what servers must have for a feed; asks them */
+    SNAPSHOT_NAMES = 512,       /* what the resolver remembers; lists: its figures */
 };
 
 /* One (database, user) pool. Merging adds the counts and counters of the same pool up and keeps the longest
@@ -152,6 +153,15 @@ struct show_feed {
     uint64_t gaps;
 };
 
+/* One thing that a server must have for a feed. Texts are never NULL. */
+struct show_feed_need {
+    const char *database; /* as configured */
+    const char *what;
+    bool is_met;
+    const char *found;
+    const char *remedy;
+};
+
 /* Another process, and the cancel requests on their way to it. Texts are never NULL. */
 struct show_peer {
     int id;
@@ -210,6 +220,7 @@ struct show_template *snapshot_add_template(struct admin_snapshot *snapshot);
 struct show_memory *snapshot_add_memory(struct admin_snapshot *snapshot);
 struct show_worker *snapshot_add_worker(struct admin_snapshot *snapshot);
 struct show_feed *snapshot_add_feed(struct admin_snapshot *snapshot);
+struct show_feed_need *snapshot_add_feed_need(struct admin_snapshot *snapshot);
 struct show_name *snapshot_add_name(struct admin_snapshot *snapshot);
 struct show_peer *snapshot_add_peer(struct admin_snapshot *snapshot);
 struct show_lists *snapshot_lists(struct admin_snapshot *snapshot);
@@ -232,6 +243,7 @@ size_t snapshot_templates(const struct admin_snapshot *snapshot, const struct sh
 size_t snapshot_memory(const struct admin_snapshot *snapshot, const struct show_memory **rows);
 size_t snapshot_workers(const struct admin_snapshot *snapshot, const struct show_worker **rows);
 size_t snapshot_feeds(const struct admin_snapshot *snapshot, const struct show_feed **rows);
+size_t snapshot_feed_needs(const struct admin_snapshot *snapshot, const struct show_feed_need **rows);
 size_t snapshot_peers(const struct admin_snapshot *snapshot, const struct show_peer **rows);
 size_t snapshot_names(const struct admin_snapshot *snapshot, const struct show_name **rows);
 const struct show_lists *snapshot_get_lists(const struct admin_snapshot *snapshot);

@@ -32,6 +32,7 @@ struct cache_wait;
 struct cache_worker;
 struct cache_write;
 struct control_options;
+struct feed_need;
 struct profile;
 struct sql_class;
 struct worker;
@@ -104,6 +105,15 @@ bool cache_database_watch(struct cache_database *d, enum cache_mode strongest,
                           const struct control_options *connection, const struct cache_feed_options *feed);
 /* Why nothing can be cached now ("" when it can), for SHOW CACHE; copied into `text`. Any thread. */
 void cache_database_reason(const struct cache_database *d, char *text, size_t size);
+/*
+ * Looks whether the server has what a feed needs (whether there is one or not), and calls `done` once, later,
+ * with the list, or with an error and no list. False, and no call, where there is no control connection.
+ * Control thread.
+ */
+typedef void (*cache_feed_checked)(void *context, const struct feed_need *list, size_t count,
+                                   const char *error);
+bool cache_database_check_feed(struct cache_database *d, const struct cache_feed_options *options,
+                               cache_feed_checked done, void *context);
 /* Why it is not allowed to be `exact` now ("" when it is, or when nothing can be cached). Any thread. */
 void cache_database_exact_reason(const struct cache_database *d, char *text, size_t size);
 /* What is to be said of its feed. Any thread. */

@@ -64,6 +64,8 @@ struct feed *feed_new(struct loop *loop, const struct control_options *connectio
 void feed_start(struct feed *f);
 /* Sends `visible` for every transaction that is not, and nothing else. */
 void feed_free(struct feed *f);
+/* The server's process that streams; 0 for none. */
+uint32_t feed_backend_pid(const struct feed *f);
 void feed_get_stats(const struct feed *f, struct feed_stats *stats);
 
 #endif

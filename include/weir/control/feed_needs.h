@@ -20,6 +20,7 @@ struct feed_needs {
     bool is_slot_ours;    /* it decodes this database with test_decoding */
     bool is_slot_lasting; /* it is not temporary */
     bool is_slot_lost;    /* the log that it needs is gone */
+    bool is_waited_for;   /* commits wait for a standby of this name */
     int slot_pid;         /* who uses it; 0: nobody */
     int max_slots;
     int max_senders;
@@ -28,10 +29,28 @@ struct feed_needs {
     char standby_names[256]; /* synchronous_standby_names */
 };
 
-/* One row; its one parameter is the name of the slot. */
+/* One row; its one parameter is the name of the slot, and of the standby. */
 const char *feed_needs_query(void);
 /* False when the answer does not have the shape expected. */
 bool feed_needs_take(const struct pg_result *result, struct feed_needs *needs);
+
+/* One of them, in words. */
+struct feed_need {
+    const char *name;
+    bool is_met;
+    char found[200];
+    char remedy[200]; /* mostly SQL; "" when it is met */
+};
+
+enum { FEED_NEEDS_MAX = 8 };
+
+/*
+ * All of them, in the order in which they are best met; returns how many. Of a synchronous feed the last is
+ * that commits wait for it, which it needs to be exact, not to begin. `own_pid` is the backend that uses the
+ * slot by right; 0: none.
+ */
+size_t feed_needs_list(const struct feed_needs *needs, const char *slot, bool is_synchronous, int own_pid,
+                       struct feed_need list[FEED_NEEDS_MAX]);
 
 enum feed_slot_step { FEED_SLOT_CREATE, FEED_SLOT_USE, FEED_SLOT_DROP };
 

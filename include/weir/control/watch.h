@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "weir/control/control.h"
+
 struct catalog;
 struct control_options;
 struct loop;
@@ -62,6 +64,9 @@ uint64_t watch_check(struct watch *w);
  * may not see when the backend began, a reused process id delays that, and never brings it forward.
  */
 void watch_await_backend(struct watch *w, uint32_t pid, void (*gone)(void *context), void *context);
+
+/* Asks something else over the watch's connection, with one parameter; see control_query. */
+bool watch_ask(struct watch *w, const char *sql, const char *parameter, control_done done, void *context);
 
 /* Why it is not ready, in words for SHOW CACHE; "" when it is. */
 const char *watch_reason(const struct watch *w);
