@@ -97,7 +97,7 @@ class Session:
 
     def _act(self):
         acts = [(self._burst, 70), (self._write, 6), (self._transaction, 5), (self._set_read, 10), (self._set_write, 3),
-                (self._pipeline, 2), (self._change_settings, 1), (self._definitions, 0.02)]
+                (self._pipeline, 4), (self._change_settings, 1), (self._definitions, 0.02)]
         act, = self.random.choices([act for act, _ in acts], [weight for _, weight in acts])
         yield from act()
 
