@@ -97,7 +97,7 @@ class Session:
 
     def _act(self):
         acts = [(self._burst, 70), (self._write, 6), (self._transaction, 5), (self._set_read, 10), (self._set_write, 3),
-                (self._pipeline, 2), (self._change_settings, 1), (self._definitions, 0.02)]
+                (self._pipeline, 4), (self._change_settings, 1), (self._definitions, 0.02)]
         act, = self.random.choices([act for act, _ in acts], [weight for _, weight in acts])
         yield from act()
 
@@ -340,8 +340,8 @@ class Session:
 
     def _transaction(self):
         how = self.random.random()
-        keeps = how < 0.15
-        begin = "BEGIN" if how > 0.3 else "BEGIN ISOLATION LEVEL " + (
+        keeps = how < 0.3
+        begin = "BEGIN" if how > 0.4 else "BEGIN ISOLATION LEVEL " + (
             self.random.choice(("REPEATABLE READ", "SERIALIZABLE")) if keeps else "READ COMMITTED")
         began = clock()
         answer = yield Send(query(begin) if how < 0.7 else once(begin) + SYNC)
@@ -351,7 +351,7 @@ class Session:
         saved = []
         try:
             is_good = True
-            for _ in range(self.random.randint(1, 5)):
+            for _ in range(self.random.randint(1, 8 if keeps else 5)):
                 is_good = yield from self._step(saved)
                 if not is_good:
                     break

@@ -146,12 +146,16 @@ def start(new_pooler, postgres, request):
 
 @pytest.fixture
 def cached(start, database):
-    """Starts a pooler with its cache on: cached("SQL that makes more than the items", any options) gives a Cache."""
+    """Starts a pooler with its cache on: cached("SQL that makes more than the items", any options) gives a Cache. It is
+    ready, since nothing is cached, and no test fails for what is, before the catalog is known; unless is_ready=False."""
 
-    def begin(setup="", line=None, **options):
+    def begin(setup="", line=None, is_ready=True, **options):
         database.execute(caching.ITEMS + setup, user="app")
         pooler = start(database={"control_user": "control", **(line or {})}, **{**caching.OPTIONS, **options})
-        return caching.Cache(pooler, database)
+        cache = caching.Cache(pooler, database)
+        if is_ready:
+            cache.get_ready()
+        return cache
 
     return begin
 

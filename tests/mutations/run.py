@@ -1,9 +1,9 @@
 """Takes the rules of the cache out, one at a time, and demands that tests fail.
 
-    build/venv/bin/python tests/mutations/run.py [--only TEXT] [--list]
+    build/venv/bin/python tests/mutations/run.py [--only PATTERN] [--trust] [--list]
 
-Works in a copy of the source with a build folder of its own, build/mutations. --only takes the rules whose name has the
-text (C12, say). Ends with 1 if a test passed without its rule, and says which. First all tests that are named must pass
+Works in a copy of the source with a build folder of its own, build/mutations. --only takes the rules whose name the
+pattern is found in (C12, say). Ends with 1 if a test passed without its rule, and says which. First all tests that are named must pass
 with all rules in place."""
 
 import argparse
@@ -159,11 +159,11 @@ def check(rule):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="rules whose name has this text")
+    parser.add_argument("--only", default="", help="rules in whose name this regular expression is found")
     parser.add_argument("--trust", action="store_true", help="do not run the tests with all rules in place first")
     parser.add_argument("--list", action="store_true", help="only say which rules there are")
     options = parser.parse_args()
-    rules = [rule for rule in read_rules() if options.only in rule.name]
+    rules = [rule for rule in read_rules() if re.search(options.only, rule.name)]
     if options.list:
         print("\n".join(rule.name for rule in rules))
         return

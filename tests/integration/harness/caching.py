@@ -4,7 +4,7 @@ miss, and a direct connection tells what the true answer is."""
 import time
 
 from .compare import direct_wire
-from .wait import seconds
+from .wait import seconds, until
 
 OPTIONS = {"cache": "exact", "cache_writes": "through_weir", "cache_ttl": 3600, "default_pool_size": 4}
 
@@ -40,6 +40,11 @@ class Cache:
                 return answer
             assert time.monotonic() < deadline, f"never answered from the cache: {answer}"
             time.sleep(0.02)
+
+    def get_ready(self):
+        """Waits until Weir says that nothing keeps it from caching: until then, nothing that a test reads is stored."""
+        with self.wire():
+            until("the cache is ready", lambda: {row["state"] for row in self.pooler.show("CACHE")} == {""}, 15)
 
     def hit(self, ask, fragment="items"):
         """The answer of ask(), which must have come from the cache."""
