@@ -26,7 +26,6 @@
 
 #include "weir/control/catalog_load.h"
 #include "weir/control/control.h"
-#include "weir/control/feed_needs.h"
 #include "weir/util/clock.h"
 #include "weir/util/log.h"
 

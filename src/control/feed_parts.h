@@ -6,6 +6,7 @@
 
 #include "weir/control/catalog.h"
 #include "weir/control/feed.h"
+#include "weir/control/feed_needs.h"
 #include "weir/net/loop.h"
 #include "weir/util/list.h"
 #include "weir/util/slice.h"
@@ -48,7 +49,7 @@ struct feed {
     struct control *stream;
     struct control *questions;
     enum feed_phase phase;
-    int slot_step; /* enum feed_slot_step */
+    enum feed_slot_step slot_step;
     struct catalog_facts facts;
     struct timer retry;
     struct timer tick; /* the next question */
