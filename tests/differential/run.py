@@ -163,7 +163,7 @@ class Run:
             side.close()
 
     def _file(self, folder, name):
-        database = f"regress_{name}"
+        database = "regress_" + name.replace(".", "_")
         for cluster in self.clusters:
             with cluster.connect() as admin:
                 admin.execute(f"CREATE DATABASE {database} TEMPLATE regress_base STRATEGY file_copy")

@@ -5,6 +5,7 @@ import pytest
 from harness import wire
 from harness.caching import ITEMS, OPTIONS, READ, Cache, value
 from harness.compare import direct_wire
+from harness.wait import until
 from harness.wire import COPY_DONE, SYNC, once, query
 
 pytestmark = pytest.mark.needs("cache")
@@ -401,3 +402,18 @@ def test_c29_strings_under_old_rules(cached, way):
     assert writer.query(sneaky).tags == ["SELECT 1", "UPDATE 1"]
     assert value(reader.query(READ)) == "sneaked"
     assert writer.value("SHOW standard_conforming_strings") == "off"
+
+
+def test_c29_under_old_rules_a_write_is_marked_before_it_is_sent(cached, tap):
+    """That there were two statements shows when both have been answered; the second one's row can be seen before that."""
+    cache = cached(line={"port": tap.port})
+    reader, writer = cache.wire(), cache.wire(standard_conforming_strings="off")
+    assert cache.warm(lambda: value(reader.query(READ))) == "item 1"
+    tap.hold_answer_to("sneaked")
+    writer.send(query("SELECT 'a\\' , '; UPDATE items SET v = 'sneaked' WHERE id = 1; --'"))
+    assert tap.held.wait(10)
+    until("it is committed", lambda: cache.direct(READ) == [("sneaked",)])
+    for _ in range(3):
+        assert value(reader.query(READ)) == "sneaked"
+    tap.release()
+    assert writer.ready().tags == ["SELECT 1", "UPDATE 1"]

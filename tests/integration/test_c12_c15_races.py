@@ -241,7 +241,7 @@ def answer_or_none(cache, sql):
         return None
 
 
-def test_c15_a_write_that_outlives_its_connection_to_the_server(cached, tap):
+def test_c15_c28_a_write_that_outlives_its_connection_to_the_server(cached, tap):
     """query_timeout ends the connection, and the cancel cannot get through: the backend knows nothing of either, and commits."""
     cache = cached(line={"port": tap.port}, default_pool_size=3, query_timeout=0.5)
     reader, writer = cache.wire(), cache.wire()
