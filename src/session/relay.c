@@ -566,7 +566,9 @@ static bool step(struct lease *lease, struct slice data, size_t *used)
     }
     size_t here = result == FRAME_COMPLETE ? frame.total : rest.len;
     const struct owed *front = owed_front(&lease->owed);
-    bool is_filled = front != NULL && front->flags & OWED_FILL && frame.type != MSG_READY;
+    /* A notice that came with Parse or Bind, or behind the rows, belongs to the answer as well. */
+    bool is_filled =
+        frame.type == MSG_NOTICE || (front != NULL && front->flags & OWED_FILL && frame.type != MSG_READY);
     if (lease->purpose == LEASE_LOOKUP)
         auth_query_saw(lease, &frame, slice_make(rest.data, here));
     if (lease->is_ending) {

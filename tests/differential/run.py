@@ -34,6 +34,7 @@ READS = re.compile(r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(?:select|values|table|wi
 # Left out: what is about the cluster rather than about answers, or takes very long.
 LEFT_OUT = {"test_setup", "tablespace", "stats", "psql", "psql_crosstab", "largeobject", "prepared_xacts", "oidjoins",
             "sanity_check", "opr_sanity", "type_sanity", "misc_sanity", "create_index"}
+OF_SESSION = re.compile(r"pg_(?:toast_)?temp_\d+")
 SETTINGS = {"TimeZone": "PST8PDT", "DateStyle": "Postgres, MDY", "extra_float_digits": "0"}
 FIRST_OBJECT = 16384
 SHOWN = 15
@@ -41,11 +42,13 @@ NEVER = "the end of the connection"
 
 
 def masked(messages):
-    """Without the numbers of what was made in this cluster alone, and without what comes at any time."""
+    """Without the numbers of what was made in this cluster alone, of sessions, and without what comes at any time."""
     shown = []
     for kind, body in messages:
         if kind == "T":
             body = without_oids(body)
+        elif isinstance(body, dict):
+            body = {field: OF_SESSION.sub("pg_temp", text) for field, text in body.items()}
         if kind != "A":
             shown.append((kind, body))
     return shown
@@ -163,7 +166,7 @@ class Run:
             side.close()
 
     def _file(self, folder, name):
-        database = f"regress_{name}"
+        database = "regress_" + name.replace(".", "_")
         for cluster in self.clusters:
             with cluster.connect() as admin:
                 admin.execute(f"CREATE DATABASE {database} TEMPLATE regress_base STRATEGY file_copy")
@@ -205,12 +208,16 @@ class Run:
         lines = [f"{'extended' if self.is_extended else 'simple'}: {self.files} files, {self.statements} statements,"
                  f" {len(self.differences)} differ, {self.excused} differ between two servers without Weir; {self.hits:.0f} hits"]
         for name, turn, text, wanted, found in self.differences[:SHOWN]:
-            lines.append(f"DIFFERS: {name}, time {turn + 1}: {text[:400]}\n    PostgreSQL: {brief(wanted)}\n    Weir:       {brief(found)}")
+            lines.append(f"DIFFERS: {name}, time {turn + 1}: {text[:400]}\n    PostgreSQL: {brief(wanted, found)}\n    Weir:       {brief(found, wanted)}")
         return "\n".join(lines)
 
 
-def brief(messages):
-    return " ".join(f"{kind}:{str(body)[:160]}" for kind, body in messages)[:700]
+def brief(messages, others):
+    """The messages, without those in front that are the same in the other answer."""
+    same = 0
+    while same < min(len(messages), len(others)) and messages[same] == others[same]:
+        same += 1
+    return f"{same} alike, then " + " ".join(f"{kind}:{str(body)[:500]}" for kind, body in messages[same:])[:1000]
 
 
 def is_text(text):

@@ -85,6 +85,13 @@ def test_c24_an_innocent_name_with_side_effects(cached):
         assert len(cache.database.value("SELECT v FROM other_items")) == before + 5
 
 
+def test_c24_a_view_with_side_effects(cached):
+    """Here everything is PostgreSQL's own; the view hides that it counts."""
+    cache = cached("CREATE SEQUENCE counted; CREATE VIEW counting AS SELECT nextval('counted') AS n, v FROM items WHERE id = 1")
+    client = cache.wire()
+    assert [value(client.query("SELECT n FROM counting")) for _ in range(5)] == list("12345")
+
+
 NOW_WORDS = ["now", "today", "tomorrow", "yesterday", " NOW ", "Today"]
 
 
@@ -179,6 +186,21 @@ def test_c17_errors_notices_and_several_statements_are_not_stored(cached, databa
     explain = "EXPLAIN (ANALYZE, TIMING OFF) SELECT v FROM items"
     for _ in range(3):
         assert any("actual" in row[0] for row in client.query(explain).texts)
+
+
+def test_c17_an_answer_with_notices_in_it_is_not_stored(cached):
+    """PostgreSQL would send them again."""
+    cache = cached()
+    client = cache.wire()
+    client.do("SET client_min_messages = debug5")
+    assert "N" in client.query(READ).kinds
+    cache.never_cached(lambda: client.query(READ))
+    cache.never_cached(lambda: client.extended(READ))
+    client.do("RESET client_min_messages")
+    long = f"SELECT v AS {'x' * 70} FROM items WHERE id = 1"
+    for send in (client.query, client.extended):
+        assert "N" in send(long).kinds, "that the name is too long"
+        cache.never_cached(lambda: send(long))
 
 
 def test_c17_an_error_in_the_middle_of_rows_is_not_a_short_answer(cached):

@@ -5,6 +5,7 @@ import pytest
 from harness import wire
 from harness.caching import ITEMS, OPTIONS, READ, Cache, value
 from harness.compare import direct_wire
+from harness.wait import until
 from harness.wire import COPY_DONE, SYNC, once, query
 
 pytestmark = pytest.mark.needs("cache")
@@ -401,3 +402,20 @@ def test_c29_strings_under_old_rules(cached, way):
     assert writer.query(sneaky).tags == ["SELECT 1", "UPDATE 1"]
     assert value(reader.query(READ)) == "sneaked"
     assert writer.value("SHOW standard_conforming_strings") == "off"
+
+
+def test_c29_under_old_rules_a_write_is_marked_before_it_is_sent(cached, tap):
+    """That there were two statements shows when both have been answered; the second one's row can be seen before that. No string in it but the
+    two: else a parser would take it for an error, and fear it."""
+    cache = cached(line={"port": tap.port})
+    reader, writer = cache.wire(), cache.wire(standard_conforming_strings="off")
+    read = "SELECT n FROM items WHERE id = 1"
+    assert cache.warm(lambda: value(reader.query(read))) == "0"
+    tap.hold_answer_to("n = 77")
+    writer.send(query("SELECT 'a\\' , '; UPDATE items SET n = 77 WHERE id = 1; --'"))
+    assert tap.held.wait(10)
+    until("it is committed", lambda: cache.direct(read) == [("77",)])
+    for _ in range(3):
+        assert value(reader.query(read)) == "77"
+    tap.release()
+    assert writer.ready().tags == ["SELECT 1", "UPDATE 1"]

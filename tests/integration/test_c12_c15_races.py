@@ -241,6 +241,31 @@ def answer_or_none(cache, sql):
         return None
 
 
+def test_c15_c28_a_write_that_outlives_its_connection_to_the_server(cached, tap):
+    """query_timeout ends the connection, and the cancel cannot get through: the backend knows nothing of either, and commits."""
+    cache = cached(line={"port": tap.port}, default_pool_size=3, query_timeout=0.5)
+    reader, writer = cache.wire(), cache.wire()
+    for client in (reader, writer):  # a server for each, since new ones will not be had
+        client.do("BEGIN; SELECT 1")
+    reader.do("COMMIT")
+    writer.do("COMMIT")
+    cache.warm(lambda: value(reader.query(READ)))
+    tap.refuse_new()
+    writer.send(query("UPDATE items SET v = 'late' WHERE id = 1 AND pg_sleep(1.5) IS NOT NULL"))
+    try:
+        assert writer.up_to("EZ").errors
+    except Closed:
+        pass
+    ends, committed = time.monotonic() + 4, False
+    while time.monotonic() < ends:
+        committed = committed or cache.direct(READ) == [("late",)]
+        seen = value(reader.query(READ))
+        assert seen == "late" or not committed, "an old row after the commit was visible"
+        time.sleep(0.02)
+    tap.release()
+    assert committed, "the write was meant to commit"
+
+
 @pytest.mark.parametrize("ending", ["reset", "close"])
 def test_c28_a_write_that_commits_after_its_client_has_gone(cached, tap, ending):
     """The client vanishes in mid-statement, and the cancel cannot get through: the write commits seconds later. Every
