@@ -217,6 +217,8 @@ static json_t *store_object(const struct show_store *s)
     put(object, "redis_requests", s->redis_requests);
     put(object, "redis_errors", s->redis_errors);
     put(object, "redis_timeouts", s->redis_timeouts);
+    put(object, "analyses", s->analyses);
+    put(object, "analyses_failed", s->analyses_failed);
     return object;
 }
 

@@ -58,6 +58,8 @@ void show_cache_store(struct show *show)
     show_pair(show, "redis_requests", s->redis_requests);
     show_pair(show, "redis_errors", s->redis_errors);
     show_pair(show, "redis_timeouts", s->redis_timeouts);
+    show_pair(show, "analyses", s->analyses);
+    show_pair(show, "analyses_failed", s->analyses_failed);
 }
 
 const struct encode_column show_pins_columns[7] = {

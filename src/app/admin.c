@@ -428,6 +428,8 @@ static void add_store(struct app *app, struct admin_snapshot *snapshot, const st
     row->redis_requests = stats.redis_hits + stats.redis_misses + stats.redis_timeouts + stats.redis_errors;
     row->redis_errors = stats.redis_errors;
     row->redis_timeouts = stats.redis_timeouts;
+    row->analyses = stats.analyses;
+    row->analyses_failed = stats.analyses_failed;
 }
 
 static void gathered(struct app *app, void *arg, bool is_complete)

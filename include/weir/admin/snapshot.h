@@ -173,6 +173,8 @@ struct show_store {
     uint64_t redis_requests;
     uint64_t redis_errors;
     uint64_t redis_timeouts;
+    uint64_t analyses; /* PostgreSQL was asked what a statement calls and reads */
+    uint64_t analyses_failed;
 };
 
 struct admin_snapshot;
