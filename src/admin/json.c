@@ -243,6 +243,8 @@ static json_t *store_object(const struct show_store *s)
     put(object, "checks_right", s->checks_right);
     put(object, "checks_wrong", s->checks_wrong);
     put(object, "checks_undecided", s->checks_undecided);
+    put(object, "analyses", s->analyses);
+    put(object, "analyses_failed", s->analyses_failed);
     return object;
 }
 

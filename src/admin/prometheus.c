@@ -170,6 +170,10 @@ static void store(struct buf *out, const struct show_store *s)
     simple(out, "weir_redis_errors_total", "counter", "Requests to Redis that failed.", s->redis_errors);
     simple(out, "weir_redis_timeouts_total", "counter", "Requests to Redis that took too long.",
            s->redis_timeouts);
+    simple(out, "weir_cache_analyses_total", "counter",
+           "Times PostgreSQL was asked what a statement calls and reads.", s->analyses);
+    simple(out, "weir_cache_analyses_failed_total", "counter", "Of these, those without an answer.",
+           s->analyses_failed);
     const struct {
         const char *outcome;
         uint64_t count;

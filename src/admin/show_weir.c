@@ -61,6 +61,8 @@ void show_cache_store(struct show *show)
     show_pair(show, "checks_right", s->checks_right);
     show_pair(show, "checks_wrong", s->checks_wrong);
     show_pair(show, "checks_undecided", s->checks_undecided);
+    show_pair(show, "analyses", s->analyses);
+    show_pair(show, "analyses_failed", s->analyses_failed);
 }
 
 const struct encode_column show_pins_columns[7] = {

@@ -431,6 +431,8 @@ static void add_store(struct app *app, struct admin_snapshot *snapshot, const st
     row->checks_right = stats.checks_right;
     row->checks_wrong = stats.checks_wrong;
     row->checks_undecided = stats.checks_undecided;
+    row->analyses = stats.analyses;
+    row->analyses_failed = stats.analyses_failed;
 }
 
 static void gathered(struct app *app, void *arg, bool is_complete)

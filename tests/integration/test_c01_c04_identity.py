@@ -73,6 +73,8 @@ def test_c01_the_default_path_of_a_role_and_of_a_database(cached, database):
     cache = cached(TENANTS + "GRANT ALL ON SCHEMA a, b TO other; GRANT ALL ON a.docs, b.docs TO other")
     database.execute(f"ALTER ROLE app IN DATABASE {database.name} SET search_path = a;"
                      f"ALTER ROLE other IN DATABASE {database.name} SET search_path = b")
+    with cache.pooler.admin() as console:
+        console.run("RECONNECT")  # servers there have begun with the old ones
     one, two = cache.wire("app"), cache.wire("other")
     for _ in range(8):
         assert value(one.query(DOCS)) == "of a"

@@ -71,6 +71,19 @@ def test_c09_views(cached):
            "TRUNCATE items CASCADE"])
 
 
+def test_c09_views_on_two_workers(cached):
+    """One worker has PostgreSQL asked, and both know; writes on either are seen on both."""
+    cache = cached(RELATIONS, workers=2)
+    clients = [cache.wire() for _ in range(4)]
+    sql = "SELECT v, what FROM joined ORDER BY id"
+    for turn in range(6):
+        for client in clients:
+            kept(cache, client, sql)
+        clients[turn % 4].do(f"UPDATE items SET v = 'turn {turn}' WHERE id = 1; UPDATE others SET what = 'turn {turn}' WHERE id = 2")
+        for client in clients:
+            assert f"TURN {turn}" in str(same(cache, client, sql)) and f"turn {turn}" in str(same(cache, client, sql))
+
+
 def test_c09_materialized_views(cached, database):
     cache = cached(RELATIONS)
     client, writer = cache.wire(), cache.wire()

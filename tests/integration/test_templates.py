@@ -68,6 +68,21 @@ def test_templates_keep_their_counts_when_definitions_change(cached):
     assert int(after["calls"]) > int(before["calls"]) and int(after["hits"]) >= int(before["hits"]) and after["since"] == before["since"]
 
 
+def test_analyses_are_counted_and_shared(cached):
+    """One for each template, whatever its literals and whoever asks."""
+    cache = cached(SETUP, workers=2)
+    clients = [cache.wire() for _ in range(4)]
+    counts = lambda: {row["name"]: int(row["value"]) for row in cache.pooler.show("CACHE_STORE") if "analyses" in row["name"]}
+    cache.warm(lambda: value(clients[0].query(READ)))
+    before = counts()
+    for number, client in enumerate(clients * 3):
+        cache.warm(lambda: client.query(f"SELECT v FROM seen WHERE id = {number}"), "from seen")
+    assert counts() == {"analyses": before["analyses"] + 1, "analyses_failed": before["analyses_failed"]}
+    clients[0].query("SELECT nosuch FROM seen")
+    until("the failure is counted", lambda: counts()["analyses_failed"] == before["analyses_failed"] + 1)
+    assert f"weir_cache_analyses_total {counts()['analyses']}" in cache.pooler.http("/metrics")[1]
+
+
 def test_templates_are_bounded(cached):
     cache = cached()
     client = cache.wire()

@@ -199,6 +199,8 @@ struct show_store {
     uint64_t redis_errors;
     uint64_t redis_timeouts;
     uint64_t checks_right, checks_wrong, checks_undecided;
+    uint64_t analyses; /* PostgreSQL was asked what a statement calls and reads */
+    uint64_t analyses_failed;
 };
 
 struct admin_snapshot;

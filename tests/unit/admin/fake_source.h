@@ -5,6 +5,7 @@
 #ifndef WEIR_TESTS_ADMIN_FAKE_SOURCE_H
 #define WEIR_TESTS_ADMIN_FAKE_SOURCE_H
 
+#include <stdio.h>
 #include <string.h>
 
 #include "weir/admin/gather.h"

@@ -180,7 +180,7 @@ static void odd_text(void **state)
 static void a_tree_that_is_cut_off(void **state)
 {
     (void)state;
-    struct slice whole = load("known-wide-18");
+    struct slice whole = load("known-aggregates-18");
     for (size_t len = 1; len < whole.len; len++) {
         struct node_tree tree = {.has_system_column = false};
         assert_false(node_tree_read(&tree, slice_make(whole.data, len)));
