@@ -119,6 +119,8 @@ static void next_question_in(struct feed *f)
     bool is_urgent = !list_is_empty(&f->pending) || f->phase == FEED_SETTLING;
     uint64_t wait = is_urgent && f->visible_wait_us < tick_us(f) ? f->visible_wait_us : tick_us(f);
     f->visible_wait_us = f->visible_wait_us * 2 < VISIBLE_MAX_US ? f->visible_wait_us * 2 : VISIBLE_MAX_US;
+    if (!is_urgent)
+        f->visible_wait_us = VISIBLE_MIN_US;
     timer_start(f->loop, &f->tick, wait, on_tick);
 }
 

@@ -9,7 +9,8 @@ import pytest
 
 from harness.caching import ITEMS, OPTIONS, READ, Cache, value
 from harness.crowd import Crowd
-from harness.postgres import Postgres
+from harness.postgres import Database, Postgres
+from harness.tap import Tap
 from harness.wait import seconds, until
 
 pytestmark = pytest.mark.needs("cache")
@@ -809,3 +810,34 @@ def test_c11_feed_check_of_one_that_works(new_pooler, own):
     until("nothing is missing any more", lambda: set(feed_check(cache).values()) == {("ok", "")})
     cache.warm(lambda: value(cache.wire().query(READ)))
     name_standbys(own, "")
+
+
+def test_c19_the_feed_reaches_another_server(new_pooler, own_postgres, postgres):
+    """A name may have got another address in between: its feed tells of writes to other rows than are read."""
+    twins = []
+    for server in (own_postgres, postgres):
+        with server.connect() as admin:
+            admin.execute("CREATE DATABASE twin OWNER app TEMPLATE template_of_tests")
+        twins.append(Database(server, "twin"))
+        twins[-1].execute(ITEMS, user="app")
+    try:
+        with Tap(own_postgres.port) as tap:
+            line = {"host": "127.0.0.1", "port": tap.port, "dbname": "twin", "control_user": "control"}
+            cache = Cache(new_pooler({"test": line}, FED).start(), twins[0])
+            client = cache.wire()
+
+            def ask():
+                return value(client.query(READ))
+
+            cache.warm(ask)
+            tap.upstream = postgres.port
+            twins[0].execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'weir feed'"
+                             " OR pid IN (SELECT active_pid FROM pg_replication_slots)")
+            until("it is up, elsewhere", lambda: slots(twins[1]))
+            until("it is noticed", lambda: "another server" in state(cache))
+            cache.never_cached(ask)
+            twins[0].execute("UPDATE items SET v = 'new' WHERE id = 1")
+            assert ask() == "new"
+            cache.pooler.stop()
+    finally:
+        twins[1].drop()

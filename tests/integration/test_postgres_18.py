@@ -6,6 +6,7 @@ import pytest
 from harness.postgres import Postgres, make_tls_postgres
 from test_c01_c04_identity import test_c01_a_table_that_appears_earlier_in_the_path  # noqa: F401
 from test_c01_c04_identity import test_c01_set_local_lasts_for_its_transaction  # noqa: F401
+from test_c11_c13_feed import fed, test_c11_every_way_to_write_is_seen  # noqa: F401
 from test_login import test_every_pair_of_client_and_server_authentication  # noqa: F401
 from test_p06_p07_prepared import test_p06_a_statement_follows_to_every_server  # noqa: F401
 from test_p06_p07_prepared import test_p06_names_behave_as_in_postgresql  # noqa: F401
