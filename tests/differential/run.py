@@ -181,7 +181,7 @@ class Run:
         for side in self.sides:
             side.close()
         hits = int(self.pooler.hits())
-        self.hits += hits
+        self.hits = hits
         self.pooler.reload(databases=self._databases())
         for cluster in self.clusters:
             with cluster.connect() as admin:
