@@ -166,8 +166,11 @@ void listener_pause(struct listener *listener)
     io_stop(&listener->io);
 }
 
+/* Who completes a handshake between the last look and the end is reset, unless the kernel hands such
+ * connections to another listener of the port (tcp_migrate_req): nothing else may come in between. */
 void listener_close(struct listener *listener)
 {
+    listener_pause(listener);
     while (listener->fn != NULL && (accept_one(listener) || errno == ECONNABORTED || errno == EINTR))
         continue;
     listener_free(listener);
