@@ -277,7 +277,6 @@ static void add_template(void *context, const struct cache_template *t)
     if (row == NULL)
         return;
     char text[1024];
-    bool is_no = t->reason != CACHE_REASON_NONE;
     snprintf(text, sizeof(text), "%s/%s", t->database, t->user);
     row->identity = snapshot_text(c->snapshot, text);
     row->database = snapshot_text(c->snapshot, t->database);
@@ -290,10 +289,11 @@ static void add_template(void *context, const struct cache_template *t)
     row->misses = t->misses;
     row->saved_us = t->saved_us;
     row->since_wall_us = c->gather->wall_us - (c->gather->now_us - t->since_us);
-    row->cacheable = t->reason == CACHE_REASON_PENDING ? "asking" : is_no ? "no" : "yes";
-    snprintf(text, sizeof(text), "%s%s%s", cache_reason_text(t->reason), t->detail[0] != '\0' ? ": " : "",
-             t->detail);
-    row->reason = is_no ? snapshot_text(c->snapshot, text) : "";
+    row->cacheable = t->reason == CACHE_REASON_PENDING ? "asking"
+                     : t->reason != CACHE_REASON_NONE  ? "no"
+                                                       : "yes";
+    cache_template_reason(t, text, sizeof(text));
+    row->reason = snapshot_text(c->snapshot, text);
 }
 
 static void add_templates(struct admin_snapshot *snapshot, const struct gather *gather,

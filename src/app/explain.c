@@ -58,17 +58,6 @@ static void explain_free(struct explain *x)
 
 /* ---- on the workers ---- */
 
-static char *reason_text(const struct cache_template *t)
-{
-    struct buf text = BUF_INIT;
-    if (t->reason != CACHE_REASON_NONE)
-        buf_printf(&text, "%s%s%s", cache_reason_text(t->reason), t->detail[0] != '\0' ? ": " : "",
-                   t->detail);
-    char *copy = buf_text(&text) != NULL ? strdup(buf_text(&text)) : NULL;
-    buf_free(&text);
-    return copy;
-}
-
 static void visit(struct session_worker *session, void *arg)
 {
     struct explain *x = arg;
@@ -76,6 +65,7 @@ static void visit(struct session_worker *session, void *arg)
     struct explanation *e = &x->answers[index];
     struct buf scratch = BUF_INIT;
     struct cache_template t;
+    char reason[1024];
     forget(e);
     for (struct pool *pool = registry_pools(session->shared->registry); pool != NULL && !e->is_known;
          pool = pool->next) {
@@ -84,10 +74,11 @@ static void visit(struct session_worker *session, void *arg)
             (x->user != NULL && strcmp(pool->user->name, x->user) != 0) ||
             !cached_explain(part, buf_slice(&x->text), &t, &scratch))
             continue;
+        cache_template_reason(&t, reason, sizeof(reason));
         *e = (struct explanation){.is_known = true,
                                   .reason = t.reason,
                                   .user = strdup(pool->user->name),
-                                  .reason_text = reason_text(&t),
+                                  .reason_text = strdup(reason),
                                   .relations = strdup(t.relations),
                                   .found = t.found};
     }

@@ -1,5 +1,6 @@
 /* analysis: one hash table and one list by age, under one mutex, which is taken when a template is new to a
  * worker. */
+#include "mix.h"
 #include "weir/cache/analysis.h"
 
 #include <pthread.h>
@@ -58,14 +59,6 @@ void analyses_free(struct analyses *all)
 }
 
 /* --- keys --- */
-
-/* FNV-1a; equality is decided by comparison. */
-static uint64_t mix(uint64_t hash, struct slice s)
-{
-    for (size_t i = 0; i < s.len; i++)
-        hash = (hash ^ s.data[i]) * UINT64_C(0x100000001B3);
-    return (hash ^ 0xFF) * UINT64_C(0x100000001B3);
-}
 
 static struct slice types_of(const struct analysis_key *key)
 {

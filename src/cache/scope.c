@@ -4,6 +4,7 @@
  * The table itself holds one reference to each scope. When there are too many, those that nobody else holds
  * go.
  */
+#include "mix.h"
 #include "weir/cache/scope.h"
 
 #include <pthread.h>
@@ -56,14 +57,6 @@ void scopes_free(struct scopes *scopes)
     }
     pthread_mutex_destroy(&scopes->mutex);
     free(scopes);
-}
-
-/* FNV-1a; equality is decided by comparison. */
-static uint64_t mix(uint64_t hash, struct slice s)
-{
-    for (size_t i = 0; i < s.len; i++)
-        hash = (hash ^ s.data[i]) * UINT64_C(0x100000001B3);
-    return (hash ^ 0xFF) * UINT64_C(0x100000001B3);
 }
 
 static uint64_t hash_of(const struct scopes *scopes, const struct cache_scope_options *o)

@@ -1,4 +1,5 @@
 /* templates: the verdicts of a worker, those of one text, user and database added up, for people to read. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,13 @@
 #include "weir/cache/worker.h"
 #include "weir/control/catalog.h"
 #include "weir/sql/classify.h"
+
+void cache_template_reason(const struct cache_template *t, char *text, size_t size)
+{
+    bool is_no = t->reason != CACHE_REASON_NONE;
+    snprintf(text, size, "%s%s%s", is_no ? cache_reason_text(t->reason) : "",
+             is_no && t->detail[0] != '\0' ? ": " : "", is_no ? t->detail : "");
+}
 
 struct gathered {
     const struct verdict *verdict; /* of several, the one most asked */

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from harness.caching import ITEMS, OPTIONS, READ, Cache, value
-from harness.crowd import Crowd
+from harness.counters import COUNTERS, Counters
 from harness.postgres import Database, Postgres
 from harness.tap import Tap
 from harness.wait import seconds, until
@@ -515,43 +515,21 @@ def test_c11_hits_are_checked_where_the_feed_is_waited_for(synchronous):
 def test_c11_history_of_many_readers_and_writers(synchronous, own, request):
     """Counters only grow. Whoever reads, through Weir, sees at least what was committed before, by Weir or around it."""
     span = 30 if request.config.getoption("--full") else 5
-    own.execute("CREATE TABLE counters (id int PRIMARY KEY, n int); INSERT INTO counters SELECT i, 0 FROM generate_series(0, 3) i;"
-                "GRANT ALL ON counters TO app")
+    own.execute(COUNTERS + "GRANT ALL ON counters TO app")
     cache = synchronous(workers=2, default_pool_size=6)
     cache.warm(lambda: value(cache.wire().query(READ)))
-    known, lock, state_of = [0] * 4, threading.Lock(), {"on": True, "reads": 0}
-    hits = cache.pooler.hits()
-    everyone = Crowd()
+    hits, counters = cache.pooler.hits(), Counters()
 
     def write(number):
         with (writer(own) if number % 2 else cache.pooler.connect()) as client:
             client.execute("SET synchronous_commit = on")
-            while state_of["on"]:
+            while counters.is_on:
                 client.execute(f"UPDATE counters SET n = n + 1 WHERE id = {number}")
-                with lock:
-                    known[number] += 1
+                counters.committed(number)
                 time.sleep(0.02)  # for there to be hits
 
-    def read(number):
-        sql = f"SELECT n FROM counters WHERE id = {number % 4}"
-        with cache.wire() as client:
-            while state_of["on"]:
-                with lock:
-                    at_least = known[number % 4]
-                for send in (client.query, client.extended):
-                    seen = int(value(send(sql)))
-                    assert seen >= at_least, f"read {seen} after {at_least} had been committed"
-                    at_least = seen
-                state_of["reads"] += 1
-
-    for number in range(4):
-        everyone.add(write, number)
-    for number in range(6):
-        everyone.add(read, number)
-    time.sleep(seconds(span))
-    state_of["on"] = False
-    everyone.join(30)
-    assert state_of["reads"] > 100 and cache.pooler.hits() > hits + 50 and min(known) > 20
+    counters.run(cache, write, 6, lambda: time.sleep(seconds(span)))
+    assert counters.reads > 100 and cache.pooler.hits() > hits + 50 and min(counters.known) > 20
 
 
 def test_c11_exact_waits_for_being_waited_for(synchronous, own):

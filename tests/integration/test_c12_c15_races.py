@@ -1,13 +1,12 @@
 """C12, C14, C15, C28, C33: reads and writes that overlap. The tap holds single answers back, so that each race happens
 on purpose."""
 
-import threading
 import time
 
 import pytest
 
 from harness.caching import READ, value
-from harness.crowd import Crowd
+from harness.counters import COUNTERS, Counters
 from harness.wait import until
 from harness.wire import SYNC, Closed, once, query
 
@@ -313,10 +312,8 @@ def test_c33_nobody_joins_a_flight_older_than_what_it_has_seen(cached, tap):
 def test_c12_history_of_many_readers_and_writers(cached, request):
     """Counters only grow. Whoever reads must see at least what was committed, and answered, before the read began."""
     span = 30 if request.config.getoption("--full") else 4
-    cache = cached("CREATE TABLE counters (id int PRIMARY KEY, n int); INSERT INTO counters SELECT i, 0 FROM generate_series(0, 3) i",
-                   default_pool_size=6)
-    known, lock, state = [0] * 4, threading.Lock(), {"on": True, "reads": 0}
-    everyone = Crowd()
+    cache = cached(COUNTERS, default_pool_size=6)
+    counters = Counters()
 
     def write(number):
         ways = ["UPDATE counters SET n = n + 1 WHERE id = {}", "BEGIN; UPDATE counters SET n = n + 1 WHERE id = {}; COMMIT",
@@ -324,32 +321,13 @@ def test_c12_history_of_many_readers_and_writers(cached, request):
                 "BEGIN; UPDATE counters SET n = n + 100 WHERE id = {}; ROLLBACK"]
         turn = 0
         with cache.wire() as client:
-            while state["on"]:
+            while counters.is_on:
                 way = ways[turn % len(ways)]
                 turn += 1
                 assert not client.query(way.format(number)).errors
                 if "ROLLBACK" not in way:
-                    with lock:
-                        known[number] += 1
+                    counters.committed(number)
                 time.sleep(0.01)
 
-    def read(number):
-        sql = f"SELECT n FROM counters WHERE id = {number % 4}"
-        with cache.wire() as client:
-            while state["on"]:
-                with lock:
-                    at_least = known[number % 4]
-                for send in (client.query, client.extended):
-                    seen = int(value(send(sql)))
-                    assert seen >= at_least, f"read {seen} after {at_least} had been committed"
-                    at_least = seen
-                state["reads"] += 1
-
-    for number in range(4):
-        everyone.add(write, number)
-    for number in range(8):
-        everyone.add(read, number)
-    time.sleep(span)
-    state["on"] = False
-    everyone.join(30)
-    assert state["reads"] > 100
+    counters.run(cache, write, 8, lambda: time.sleep(span))
+    assert counters.reads > 100

@@ -250,6 +250,9 @@ struct cache_template {
     const char *relations; /* that the answer depends on, with commas; "" where that is not known */
 };
 
+/* Why it is not cached, and what exactly stands in the way; "" where it is. */
+void cache_template_reason(const struct cache_template *t, char *text, size_t size);
+
 /*
  * What the cache thinks of a request, without asking anything of it: fills in reason, detail, found and
  * relations, which may point into `scratch`. CACHE_REASON_PENDING: PostgreSQL is being asked, try again. On
