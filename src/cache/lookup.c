@@ -141,18 +141,18 @@ static void redis_answered(void *context, enum redis_answer outcome, struct slic
     struct cache_worker *w = fill->worker;
     struct entry *entry = NULL;
     switch (outcome) {
-    case REDIS_VALUE:
+    case REDIS_ANSWER_VALUE:
         entry = store_redis_decode(value, &fill->flight.key, fill->flight.vector, fill->flight.vector_count);
         if (entry == NULL)
             cache_count(&w->counters.redis_misses, 1);
         break;
-    case REDIS_NOTHING:
+    case REDIS_ANSWER_NOTHING:
         cache_count(&w->counters.redis_misses, 1);
         break;
-    case REDIS_LATE:
+    case REDIS_ANSWER_LATE:
         cache_count(&w->counters.redis_timeouts, 1);
         break;
-    case REDIS_BROKEN:
+    case REDIS_ANSWER_BROKEN:
         cache_count(&w->counters.redis_errors, 1);
         break;
     }

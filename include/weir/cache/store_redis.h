@@ -1,12 +1,10 @@
 /*
- * store_redis: answers kept in Redis, behind those in process. The only user of hiredis.
+ * store_redis: answers kept in Redis, behind those in process.
  *
- * One connection per worker, confined to its thread. Whatever Redis does (dead, hung, slow, full, lying), the
- * worst that comes of it is a miss within the time limit: every question has a timer of its own, questions
- * under way are bounded, and after a failure nothing is asked until a back-off has passed. A value is
- * believed only if its checksum, its key in full and its vector are right. Keys carry a number of this
- * process, since tokens live in process: what another process, or an earlier life of this one, has stored is
- * never even asked for.
+ * One link per worker, confined to its thread (redis_link.h says what happens when Redis is not well). A
+ * value is believed only if its checksum, its key in full and its vector are right. Keys carry a number of
+ * this process, since tokens live in process: what another process, or an earlier life of this one, has
+ * stored is never even asked for.
  */
 #ifndef WEIR_CACHE_STORE_REDIS_H
 #define WEIR_CACHE_STORE_REDIS_H
@@ -23,10 +21,10 @@ struct store_redis;
 struct worker;
 
 enum redis_answer {
-    REDIS_VALUE,
-    REDIS_NOTHING,
-    REDIS_LATE,   /* the time limit has passed */
-    REDIS_BROKEN, /* an error from Redis, or the connection was lost */
+    REDIS_ANSWER_VALUE,
+    REDIS_ANSWER_NOTHING,
+    REDIS_ANSWER_LATE,   /* the time limit has passed */
+    REDIS_ANSWER_BROKEN, /* an error from Redis, or the connection was lost */
 };
 
 /* `value` is valid during the call. Never called from within store_redis_get. */
@@ -43,7 +41,7 @@ struct store_redis_counters {
  */
 struct store_redis *store_redis_new(struct worker *worker, const struct redis_target *target,
                                     uint64_t timeout_us, uint64_t process);
-/* Questions under way are answered with REDIS_BROKEN first. May wait for a name being resolved. */
+/* Questions under way are answered with REDIS_ANSWER_BROKEN first. May wait for a name being resolved. */
 void store_redis_free(struct store_redis *s);
 
 /* False while it is not connected, backing off, or has too many questions under way. */

@@ -240,13 +240,13 @@ static void stores_and_finds(void **state)
     assert_int_equal(got.times, 0); /* never from within */
     run_for(&l, 100000);
     assert_int_equal(got.times, 1);
-    assert_int_equal(got.answer, REDIS_NOTHING);
+    assert_int_equal(got.answer, REDIS_ANSWER_NOTHING);
     store_redis_put(l.store, entry, 10);
     run_for(&l, 100000);
     assert_int_equal(store_redis_get_counters(l.store)->stores, 1);
     assert_true(store_redis_get(l.store, &key, on_got, &got));
     run_for(&l, 100000);
-    assert_int_equal(got.answer, REDIS_VALUE);
+    assert_int_equal(got.answer, REDIS_ANSWER_VALUE);
     assert_true(got.len > 0);
     entry_unref(entry);
     buf_free(&scratch);
@@ -269,7 +269,7 @@ static void test_c21_a_hung_redis_costs_the_time_limit_and_then_nothing(void **s
         while (got[i].times == 0)
             loop_turn(worker_loop(l.worker));
         assert_true(clock_now_us() - before < 200000);
-        assert_int_equal(got[i].answer, REDIS_LATE);
+        assert_int_equal(got[i].answer, REDIS_ANSWER_LATE);
     }
     assert_int_equal(asked, 5); /* then it is left alone */
     assert_false(store_redis_is_up(l.store));
@@ -294,7 +294,7 @@ static void test_c21_a_dead_redis_is_a_miss_and_comes_back(void **state)
     waitpid(l.live.redis, NULL, 0);
     run_for(&l, 200000);
     assert_int_equal(got.times, 1);
-    assert_int_equal(got.answer, REDIS_BROKEN);
+    assert_int_equal(got.answer, REDIS_ANSWER_BROKEN);
     assert_false(store_redis_get(l.store, &key, on_got, &got));
     snprintf(command, sizeof(command), "%s/redis.sock", l.live.directory);
     unlink(command);
