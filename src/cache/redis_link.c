@@ -1,8 +1,11 @@
 /*
  * redis_link: one asynchronous connection, a breaker, and a timer for every question.
  *
- *   down --back-off--> [resolving -->] connecting --AUTH, SELECT, INFO, PING answered--> up
+ *   down --back-off--> [asking -->] [resolving -->] connecting --AUTH, SELECT, INFO, PING answered--> up
  *     ^---------------------- fail(): refused, lost, too slow, FAILURES_MAX failures in a row -------------'
+ *
+ * Asking: one Sentinel after another, each time the link is down, where the master is. Each place is dialled
+ * in the same way, `asks` telling what the connection is for.
  *
  * hiredis frees its context itself after the disconnect callback; `context` is NULL from then on. A question
  * that was answered by its timer stays until hiredis gives its reply, or up.
@@ -49,6 +52,10 @@ struct redis_link {
     enum state state;
     bool is_closing;
     redisAsyncContext *context;
+    char *host; /* that is dialled, with `port` */
+    unsigned port;
+    bool is_asking;     /* a Sentinel */
+    size_t sentinel;    /* whose turn it is */
     struct timer timer; /* of connecting, or of backing off */
     uint64_t retry_us;
     unsigned failures; /* in a row */
@@ -65,6 +72,7 @@ struct question {
 };
 
 static void connect_now(struct redis_link *l);
+static void dial(struct redis_link *l, const char *host, unsigned port);
 
 /* --- going down, and up again --- */
 
@@ -175,6 +183,10 @@ static void on_greeting(redisAsyncContext *context, void *reply, void *is_last)
     }
     if (is_last == NULL)
         return;
+    if (l->target->master != NULL && strcmp(l->server.role, "master") != 0) {
+        fail(l, "the Sentinels' master is none");
+        return;
+    }
     timer_stop(&l->timer);
     l->state = UP;
     l->retry_us = RETRY_MIN_US;
@@ -196,6 +208,34 @@ static void greet(struct redis_link *l)
     redisAsyncCommand(l->context, on_greeting, l, "PING");
 }
 
+/* --- Sentinels --- */
+
+/* The connection to a Sentinel has done its work, or failed at it: the next time another is asked first. */
+static void on_master(redisAsyncContext *context, void *reply, void *unused)
+{
+    struct redis_link *l = context->data;
+    const redisReply *r = reply;
+    char host[256];
+    (void)unused;
+    if (l == NULL || !l->is_asking)
+        return;
+    bool is_known = r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements == 2 &&
+                    r->element[0]->type == REDIS_REPLY_STRING && r->element[1]->type == REDIS_REPLY_STRING &&
+                    (size_t)r->element[0]->len < sizeof(host);
+    unsigned long port = is_known ? strtoul(r->element[1]->str, NULL, 10) : 0;
+    if (port == 0 || port > UINT16_MAX) {
+        fail(l,
+             r != NULL && r->type == REDIS_REPLY_ERROR ? r->str : "the Sentinel does not know this master");
+        return;
+    }
+    snprintf(host, sizeof(host), "%s", r->element[0]->str);
+    l->is_asking = false;
+    l->context = NULL;
+    context->data = NULL;
+    redisAsyncDisconnect(context);
+    dial(l, host, (unsigned)port);
+}
+
 static void use_context(struct redis_link *l, redisAsyncContext *context)
 {
     if (context == NULL || context->err != 0) {
@@ -213,7 +253,10 @@ static void use_context(struct redis_link *l, redisAsyncContext *context)
     }
     redisAsyncSetConnectCallback(context, on_connected);
     redisAsyncSetDisconnectCallback(context, on_disconnected);
-    greet(l);
+    if (l->is_asking)
+        redisAsyncCommand(context, on_master, NULL, "SENTINEL get-master-addr-by-name %s", l->target->master);
+    else
+        greet(l);
 }
 
 static void on_resolved(void *arg, const struct resolve_answer *answer)
@@ -232,7 +275,7 @@ static void on_resolved(void *arg, const struct resolve_answer *answer)
     }
     char text[ADDRESS_TEXT_BYTES];
     address_host_text(&answer->addresses[0], text);
-    use_context(l, redisAsyncConnect(text, (int)l->target->port));
+    use_context(l, redisAsyncConnect(text, (int)l->port));
 }
 
 static void ask_for_address(struct redis_link *l)
@@ -246,8 +289,7 @@ static void ask_for_address(struct redis_link *l)
     if (l->inquiry != NULL)
         l->inquiry->link = l;
     if (l->inquiry == NULL || l->resolver == NULL ||
-        !resolver_ask(l->resolver, l->target->host, (int)l->target->port, l->worker, on_resolved,
-                      l->inquiry)) {
+        !resolver_ask(l->resolver, l->host, (int)l->port, l->worker, on_resolved, l->inquiry)) {
         free(l->inquiry);
         l->inquiry = NULL;
         fail(l, "out of memory");
@@ -262,9 +304,28 @@ static void connect_now(struct redis_link *l)
         use_context(l, redisAsyncConnectUnix(l->target->path));
         return;
     }
+    l->is_asking = l->target->master != NULL;
+    if (l->is_asking) {
+        const struct redis_host *next = &l->target->sentinels[l->sentinel++ % l->target->sentinel_count];
+        dial(l, next->name, next->port);
+    } else {
+        dial(l, l->target->host, l->target->port);
+    }
+}
+
+static void dial(struct redis_link *l, const char *host, unsigned port)
+{
+    char *copy = strdup(host);
+    if (copy == NULL) {
+        fail(l, "out of memory");
+        return;
+    }
+    free(l->host);
+    l->host = copy;
+    l->port = port;
     struct address literal;
-    if (address_from_literal(&literal, l->target->host, (int)l->target->port))
-        use_context(l, redisAsyncConnect(l->target->host, (int)l->target->port));
+    if (address_from_literal(&literal, l->host, (int)l->port))
+        use_context(l, redisAsyncConnect(l->host, (int)l->port));
     else
         ask_for_address(l);
 }
@@ -301,6 +362,7 @@ void redis_link_free(struct redis_link *l)
     if (l->inquiry != NULL)
         l->inquiry->link = NULL;
     resolver_free(l->resolver);
+    free(l->host);
     free(l);
 }
 
@@ -350,6 +412,9 @@ static void on_reply(redisAsyncContext *context, void *reply, void *arg)
     if (r != NULL && r->type != REDIS_REPLY_ERROR && !q->is_answered)
         q->link->failures = 0;
     answer(q, r != NULL ? REDIS_REPLIED : REDIS_BROKEN, r);
+    /* It was the master once. */
+    if (r != NULL && r->type == REDIS_REPLY_ERROR && strncmp(r->str, "READONLY", 8) == 0)
+        fail(q->link, r->str);
     free(q);
 }
 

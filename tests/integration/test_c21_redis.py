@@ -6,6 +6,7 @@ import time
 import pytest
 
 from harness.caching import value
+from harness.redis import Redis, Sentinel
 from harness.tap import Tap
 from harness.wait import seconds, until
 
@@ -149,6 +150,47 @@ def test_c21_the_right_password(shared, redis):
     redis.command("AUTH", "secret")
     # One round may find Redis slower than its deadline on a busy machine: that is a miss, as it should be.
     until("Redis answers some", lambda: cache.executed(lambda: read_all(client, original), "docs")[1] < 200, 10)
+
+
+@pytest.fixture
+def failing_over(redis):
+    """A master, its replica, and a Sentinel that knows both."""
+    replica, sentinel = Redis().start(), Sentinel(redis)
+    try:
+        replica.follow(redis)
+        sentinel.start()
+        until("the Sentinel knows the replica", lambda: sentinel.replicas() == 1, 30)
+        yield redis, replica, sentinel
+    finally:
+        sentinel.remove()
+        replica.remove()
+
+
+@pytest.mark.parametrize("how", ["killed", "demoted"])
+def test_c21_sentinels_say_who_the_master_is(shared, failing_over, how):
+    master, replica, sentinel = failing_over
+    cache = shared(url=f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}/weir")
+    fill(cache, master)
+    client = cache.wire()
+    if how == "killed":
+        master.stop(signal.SIGKILL)
+    else:
+        assert b"+OK" in sentinel.command("SENTINEL", "FAILOVER", "weir")
+    until("the replica is the master", lambda: replica.role() == "master", 30)
+    client.do("UPDATE docs SET d = 'changed' WHERE id = 7")
+    hits = cache.counted("redis_hits")  # what was stored before is old
+
+    def answers_come_from_the_new_one():
+        read_all(client, lambda i: "changed" if i == 7 else original(i))
+        return cache.counted("redis_hits") > hits + 100
+    until("answers come from the new master", answers_come_from_the_new_one, 30)
+
+
+def test_c21_a_master_that_no_sentinel_knows(shared, failing_over):
+    *_, sentinel = failing_over
+    cache = shared(url=f"redis+sentinel://127.0.0.1:{sentinel.port}/another")
+    cache.pooler.says("redis redis+sentinel://another/0: the Sentinel does not know this master")
+    read_all(cache.wire(), original, range(1, 20))
 
 
 def test_c21_redis_that_was_never_there(shared):

@@ -5,20 +5,31 @@
 #ifndef WEIR_CACHE_REDIS_TARGET_H
 #define WEIR_CACHE_REDIS_TARGET_H
 
+#include <stddef.h>
+
 #include "weir/util/error.h"
 
+struct redis_host {
+    char *name;
+    unsigned port;
+};
+
 struct redis_target {
-    char *host; /* NULL with a path */
+    char *host; /* NULL with a path, and with Sentinels */
     char *path; /* of a Unix socket */
     char *user; /* NULL: AUTH with the password alone */
     char *password;
     unsigned port;
     unsigned database;
+    struct redis_host *sentinels; /* who know where the master is; NULL without */
+    size_t sentinel_count;
+    char *master;   /* what they call it */
     char name[128]; /* for the log: without user and password */
 };
 
-/* redis://[user:password@]host[:port][/db] or unix:///path; parts percent-encoded. NULL, with `error` set,
- * otherwise. */
+/* redis://[user:password@]host[:port][/db],
+ * redis+sentinel://[user:password@]host[:port][,host[:port]…]/master[/db], or unix:///path; parts
+ * percent-encoded. NULL, with `error` set, otherwise. */
 struct redis_target *redis_target_parse(const char *url, struct error *error);
 /* Wipes the password. NULL is allowed. */
 void redis_target_free(struct redis_target *target);

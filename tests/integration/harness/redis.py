@@ -1,11 +1,12 @@
 """A throw-away Redis on a free port, nothing on disk."""
 
+import re
 import shutil
 import signal
 import socket
 import subprocess
 
-from .system import as_account, free_port, make_directory
+from .system import as_account, free_port, give_to_account, make_directory
 from .wait import seconds, until
 
 
@@ -43,6 +44,10 @@ class Redis:
             link.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
             return link.recv(1 << 20)
 
+    def follow(self, master):
+        self.command("REPLICAOF", "127.0.0.1", master.port)
+        until("the replica is up to date", lambda: b"master_link_status:up" in self.command("INFO", "replication"), 20)
+
     def keys(self):
         """The names of all keys."""
         with socket.create_connection(("127.0.0.1", self.port), seconds(5)) as link:
@@ -66,6 +71,31 @@ class Redis:
         self.process.wait(seconds(20))
         self.process = None
 
+    def role(self):
+        return self.command("ROLE").split(b"\r\n")[2].decode()
+
     def remove(self):
         self.stop(signal.SIGKILL)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Sentinel(Redis):
+    """Watches a master, and makes its replica the master soon after it has gone."""
+
+    def __init__(self, master, name="weir"):
+        super().__init__()
+        self.master, self.name = master, name
+        self.conf = self.directory / "sentinel.conf"
+
+    def start(self):
+        self.conf.write_text(f"port {self.port}\nbind 127.0.0.1\nsentinel monitor {self.name} 127.0.0.1 {self.master.port} 1\n"
+                             f"sentinel down-after-milliseconds {self.name} 500\nsentinel failover-timeout {self.name} 3000\n")
+        give_to_account(self.conf)
+        with open(self.directory / "log", "ab") as log:
+            self.process = subprocess.Popen([shutil.which("redis-server"), str(self.conf), "--sentinel"], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, start_new_session=True, **as_account())
+        until("the Sentinel answers", self._answers, 20)
+        return self
+
+    def replicas(self):
+        return int(re.search(rb"slaves=(\d+)", self.command("INFO", "sentinel")).group(1))

@@ -136,7 +136,25 @@ static void addresses(void **state)
     t = redis_target_parse("unix:///run/redis%20here.sock", &error);
     assert_string_equal(t->path, "/run/redis here.sock");
     redis_target_free(t);
+    t = redis_target_parse("redis+sentinel://:secret@one,[::1]:26380,three/the%20master/2", &error);
+    assert_non_null(t);
+    assert_null(t->host);
+    assert_int_equal(t->sentinel_count, 3);
+    assert_string_equal(t->sentinels[0].name, "one");
+    assert_int_equal(t->sentinels[0].port, 26379);
+    assert_string_equal(t->sentinels[1].name, "::1");
+    assert_int_equal(t->sentinels[1].port, 26380);
+    assert_string_equal(t->master, "the master");
+    assert_int_equal(t->database, 2);
+    assert_string_equal(redis_target_name(t), "redis+sentinel://the master/2");
+    redis_target_free(t);
     const char *const bad[] = {"",
+                               "redis+sentinel://one",
+                               "redis+sentinel://one/",
+                               "redis+sentinel://one,/m",
+                               "redis+sentinel:///m",
+                               "redis+sentinel://one:x/m",
+                               "redis+sentinel://one/m/x",
                                "redis://",
                                "http://x",
                                "redis://x:0",
