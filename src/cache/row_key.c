@@ -197,6 +197,15 @@ static bool read_uuid(struct given given, uint8_t bytes[16])
     return true;
 }
 
+/* Other characters are other bytes in another client_encoding. */
+static bool is_ascii(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] > 127)
+            return false;
+    return true;
+}
+
 static uint64_t hash_bytes(const struct row_key *key, const void *bytes, size_t len)
 {
     return XXH3_64bits_withSeed(bytes, len, key->relation);
@@ -221,6 +230,8 @@ bool row_key_hash(const struct row_key *key, const struct cache_values *values, 
         *hash = hash_bytes(key, uuid, sizeof(uuid));
         return true;
     case CATALOG_KEY_TEXT:
+        if (!is_ascii(given.bytes))
+            return false;
         *hash = hash_bytes(key, given.bytes.data, given.bytes.len);
         return true;
     case CATALOG_KEY_NONE:

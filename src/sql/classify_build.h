@@ -67,7 +67,7 @@ struct builder {
     uint32_t fields[MAX_FIELDS];
     uint16_t n_fields;
     struct sql_equality equalities[MAX_EQUALITIES];
-    uint32_t n_tables; /* how often a table was named */
+    uint32_t n_tables;          /* how often a table was named */
     const char *ctes[MAX_CTES]; /* names in scope, innermost last */
     size_t n_ctes;
     bool has_writing_with; /* INSERT, UPDATE, DELETE below the top */

@@ -161,7 +161,8 @@ static void relations_that_the_catalog_knows(void **state)
     (void)state;
     struct catalog_builder *b = catalog_builder_new(&(struct catalog_facts){.database_oid = 1});
     static const struct catalog_relation list[] = {
-        {20000, 'r', 'p', CATALOG_ROW_SECURITY | CATALOG_ODD_COLUMN | CATALOG_HAS_RULE, "public", "t", CATALOG_KEY_NONE, NULL},
+        {20000, 'r', 'p', CATALOG_ROW_SECURITY | CATALOG_ODD_COLUMN | CATALOG_HAS_RULE, "public", "t",
+         CATALOG_KEY_NONE, NULL},
         {20001, 'v', 'p', 0, "public", "v", CATALOG_KEY_NONE, NULL},
         {20002, 'm', 'p', 0, "public", "m", CATALOG_KEY_NONE, NULL},
         {20003, 'p', 'p', 0, "public", "near", CATALOG_KEY_NONE, NULL},
