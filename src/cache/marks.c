@@ -93,14 +93,15 @@ void database_write_add(struct database_write *w, uint32_t relation)
     add_kind(w, relation, GENERATION_WHOLE);
 }
 
-void database_write_add_row(struct database_write *w, uint32_t relation, uint64_t key_hash)
+bool database_write_add_row(struct database_write *w, uint32_t relation, uint64_t key_hash)
 {
     if (w->slot_count >= ROWS_MAX) {
         database_write_add(w, relation);
-        return;
+        return false;
     }
     add_kind(w, relation, GENERATION_ANY);
     add_slot(w, generations_key(w->database->generations, key_hash));
+    return true;
 }
 
 void database_write_add_new_rows(struct database_write *w, uint32_t relation)

@@ -206,36 +206,37 @@ static bool is_ascii(struct slice text)
     return true;
 }
 
-static uint64_t hash_bytes(const struct row_key *key, const void *bytes, size_t len)
+static bool hash_bytes(uint32_t relation, const void *bytes, size_t len, uint64_t *hash)
 {
-    return XXH3_64bits_withSeed(bytes, len, key->relation);
+    *hash = XXH3_64bits_withSeed(bytes, len, relation);
+    return true;
+}
+
+static bool hash_given(uint32_t relation, enum catalog_key kind, struct given given, uint64_t *hash)
+{
+    int64_t number;
+    uint8_t uuid[16];
+    switch (kind) {
+    case CATALOG_KEY_INTEGER:
+        return read_integer(given, &number) && hash_bytes(relation, &number, sizeof(number), hash);
+    case CATALOG_KEY_UUID:
+        return read_uuid(given, uuid) && hash_bytes(relation, uuid, sizeof(uuid), hash);
+    case CATALOG_KEY_TEXT:
+        return is_ascii(given.bytes) && hash_bytes(relation, given.bytes.data, given.bytes.len, hash);
+    case CATALOG_KEY_NONE:
+        break;
+    }
+    return false;
 }
 
 bool row_key_hash(const struct row_key *key, const struct cache_values *values, uint64_t *hash)
 {
     struct given given;
-    int64_t number;
-    uint8_t uuid[16];
-    if (key->relation == 0 || !find(key, values, &given))
-        return false;
-    switch (key->kind) {
-    case CATALOG_KEY_INTEGER:
-        if (!read_integer(given, &number))
-            return false;
-        *hash = hash_bytes(key, &number, sizeof(number));
-        return true;
-    case CATALOG_KEY_UUID:
-        if (!read_uuid(given, uuid))
-            return false;
-        *hash = hash_bytes(key, uuid, sizeof(uuid));
-        return true;
-    case CATALOG_KEY_TEXT:
-        if (!is_ascii(given.bytes))
-            return false;
-        *hash = hash_bytes(key, given.bytes.data, given.bytes.len);
-        return true;
-    case CATALOG_KEY_NONE:
-        break;
-    }
-    return false;
+    return key->relation != 0 && find(key, values, &given) &&
+           hash_given(key->relation, key->kind, given, hash);
+}
+
+bool row_key_hash_text(uint32_t relation, enum catalog_key kind, struct slice text, uint64_t *hash)
+{
+    return hash_given(relation, kind, (struct given){text, false}, hash);
 }

@@ -41,6 +41,7 @@ struct edge {
 
 struct key {
     uint32_t oid;
+    bool is_logged;
     enum catalog_key kind;
     size_t column;
 };
@@ -140,9 +141,10 @@ void catalog_builder_relation(struct catalog_builder *b, const struct catalog_re
     add(b, &b->relations, &item, sizeof(item));
 }
 
-void catalog_builder_key(struct catalog_builder *b, uint32_t oid, const char *column, enum catalog_key kind)
+void catalog_builder_key(struct catalog_builder *b, uint32_t oid, const char *column, enum catalog_key kind,
+                         bool is_logged)
 {
-    struct key item = {oid, kind, keep(b, column)};
+    struct key item = {oid, is_logged, kind, keep(b, column)};
     add(b, &b->keys, &item, sizeof(item));
 }
 
@@ -388,6 +390,7 @@ static void give_keys(struct catalog *c, const struct catalog_builder *b)
             continue;
         r->key_kind = keys[i].kind;
         r->key = c->arena + keys[i].column;
+        r->flags |= keys[i].is_logged ? CATALOG_KEY_LOGGED : 0;
     }
 }
 

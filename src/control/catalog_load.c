@@ -62,7 +62,7 @@ static void take_relation(const PGresult *result, int row, struct catalog_builde
  * classes of operators that are built in, and of collations for which equal means the same bytes.
  */
 static const char keys_query[] =
-    "SELECT i.indrelid, a.attname, a.atttypid FROM pg_catalog.pg_index i "
+    "SELECT i.indrelid, a.attname, a.atttypid, c.relreplident = 'd' FROM pg_catalog.pg_index i "
     "JOIN pg_catalog.pg_class c ON c.oid = i.indrelid "
     "JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] "
     "LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation "
@@ -78,7 +78,7 @@ static void take_key(const PGresult *result, int row, struct catalog_builder *b)
         kind = CATALOG_KEY_UUID;
     else if (type == 25 || type == 1043)
         kind = CATALOG_KEY_TEXT;
-    catalog_builder_key(b, number(result, row, 0), PQgetvalue(result, row, 1), kind);
+    catalog_builder_key(b, number(result, row, 0), PQgetvalue(result, row, 1), kind, is_true(result, row, 3));
 }
 
 /* --- how writes spread --- */
@@ -148,7 +148,7 @@ static const struct step {
     void (*take)(const PGresult *result, int row, struct catalog_builder *b);
 } steps[] = {
     {relations_query, 9, take_relation},
-    {keys_query, 3, take_key},
+    {keys_query, 4, take_key},
     {cascades_query, 2, take_cascade},
     {inherits_query, 2, take_inherit},
     {functions_query, 2, take_function},

@@ -23,4 +23,7 @@ struct row_key {
 
 bool row_key_hash(const struct row_key *key, const struct cache_values *values, uint64_t *hash);
 
+/* The same of a value that PostgreSQL has written. */
+bool row_key_hash_text(uint32_t relation, enum catalog_key kind, struct slice text, uint64_t *hash);
+
 #endif

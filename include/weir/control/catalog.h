@@ -24,6 +24,8 @@ enum {
     CATALOG_INHERITS = 1 << 2,   /* has parents or children (partitions too) */
     CATALOG_ODD_RELATIVE =
         1 << 3, /* one of its descendants may not be read from the cache; set by the builder */
+    CATALOG_KEY_LOGGED =
+        1 << 5, /* a change of its key shows in the log: it has the default replica identity */
     CATALOG_FAR_RELATIVE = 1 << 4, /* one of them is no permanent, logged, local table; set by the builder */
     CATALOG_HAS_TRIGGER = 1 << 8,
     CATALOG_HAS_RULE = 1 << 9,
@@ -70,8 +72,9 @@ struct catalog_facts {
 struct catalog_builder *catalog_builder_new(const struct catalog_facts *facts);
 void catalog_builder_free(struct catalog_builder *b);
 void catalog_builder_relation(struct catalog_builder *b, const struct catalog_relation *relation);
-/* The primary key of a relation that has been told of. */
-void catalog_builder_key(struct catalog_builder *b, uint32_t oid, const char *column, enum catalog_key kind);
+/* The primary key of a relation that has been told of; `is_logged` gives it CATALOG_KEY_LOGGED. */
+void catalog_builder_key(struct catalog_builder *b, uint32_t oid, const char *column, enum catalog_key kind,
+                         bool is_logged);
 /* A write (UPDATE, DELETE) to `from` may write `to` through a foreign key. */
 void catalog_builder_cascade(struct catalog_builder *b, uint32_t from, uint32_t to);
 void catalog_builder_inherit(struct catalog_builder *b, uint32_t parent, uint32_t child);
