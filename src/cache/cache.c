@@ -10,6 +10,7 @@
 #include "weir/cache/redis_target.h"
 #include "weir/cache/scope.h"
 #include "weir/cache/store_memory.h"
+#include "weir/cache/row_key.h"
 #include "weir/cache/store_redis.h"
 #include "weir/cache/verdict.h"
 #include "weir/cache/worker.h"
@@ -246,7 +247,34 @@ static bool may_write(const struct sql_class *class)
     return false;
 }
 
-static void add_known(struct cache_write *write, const struct verdict *verdict)
+struct cache_row cache_row_of(struct cache_worker *w, struct cache_scope *scope, struct sql_class *class,
+                              const struct cache_values *values)
+{
+    struct cache_row row = {.relation = 0};
+    const struct sql_statement *s = &class->statements[0];
+    if (scope == NULL || class->n_statements != 1 || s->n_equalities == 0 || s->n_writes == 0)
+        return row;
+    const struct verdict_question question = {.scope = scope, .class = class};
+    const struct verdict *verdict = verdicts_get(w->verdicts, &question);
+    if (verdict == NULL || !row_key_hash(&verdict->write_row, values, &row.hash))
+        return row;
+    row.version = verdict->version;
+    row.relation = verdict->write_row.relation;
+    return row;
+}
+
+static void add_relation(struct database_write *w, const struct verdict *verdict, uint32_t relation,
+                         const struct cache_row *row)
+{
+    if (relation == verdict->new_rows)
+        database_write_add_new_rows(w, relation);
+    else if (row != NULL && row->relation == relation && row->version == verdict->version)
+        database_write_add_row(w, relation, row->hash);
+    else
+        database_write_add(w, relation);
+}
+
+static void add_known(struct cache_write *write, const struct verdict *verdict, const struct cache_row *row)
 {
     struct database_write *base = &write->base;
     if (base->version == 0)
@@ -256,10 +284,11 @@ static void add_known(struct cache_write *write, const struct verdict *verdict)
         return;
     }
     for (uint32_t i = 0; i < verdict->write_count; i++)
-        database_write_add(base, verdict->writes[i]);
+        add_relation(base, verdict, verdict->writes[i], row);
 }
 
-void cache_write_add(struct cache_write *write, struct cache_scope *scope, struct sql_class *class)
+void cache_write_add(struct cache_write *write, struct cache_scope *scope, struct sql_class *class,
+                     const struct cache_row *row)
 {
     if (!may_write(class))
         return;
@@ -268,7 +297,7 @@ void cache_write_add(struct cache_write *write, struct cache_scope *scope, struc
     if (verdict == NULL || !verdict->is_write_known)
         write->base.is_unknown = true;
     else if (verdict->write_count > 0)
-        add_known(write, verdict);
+        add_known(write, verdict, row);
     else
         return;
     write->has_content = true;

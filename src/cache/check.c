@@ -166,12 +166,13 @@ static bool same_rows(struct slice a, struct slice b, bool *is_known)
     return is_same;
 }
 
+/* The hit may depend on the first of them alone; see generations.h. */
 static bool is_same_vector(const struct entry *entry, const struct vector_item *vector, size_t count)
 {
     size_t have;
     const struct vector_item *items = entry_vector(entry, &have);
-    bool is_same = have == count;
-    for (size_t i = 0; i < count && is_same; i++)
+    bool is_same = have <= count;
+    for (size_t i = 0; i < have && is_same; i++)
         is_same = items[i].slot == vector[i].slot && items[i].value == vector[i].value;
     return is_same;
 }

@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "weir/cache/row_key.h"
 #include "weir/control/catalog.h"
 #include "weir/control/feed.h"
 #include "weir/control/feed_needs.h"
@@ -165,7 +166,28 @@ static void add_relation(void *context, uint32_t oid)
     database_write_add(context, oid);
 }
 
-static void on_wrote(void *context, void *transaction, const struct logical_name *name)
+/*
+ * Adds the row alone, where it can be told from the log which one it is. What cascades from it, and what
+ * triggers do, is told on its own.
+ */
+static bool add_row(struct database_write *write, const struct catalog_relation *r,
+                    const struct logical_change *change)
+{
+    struct slice key;
+    uint64_t hash;
+    if (r->kind != 'r' || (r->flags & CATALOG_INHERITS) != 0)
+        return false;
+    if (change->action == LOGICAL_INSERT) {
+        database_write_add_new_rows(write, r->oid);
+        return true;
+    }
+    return change->action != LOGICAL_TRUNCATE && (r->flags & CATALOG_KEY_LOGGED) != 0 &&
+           logical_column(change->row, r->key, &key) && row_key_hash_text(r->oid, r->key_kind, key, &hash) &&
+           database_write_add_row(write, r->oid, hash);
+}
+
+static bool on_wrote(void *context, void *transaction, const struct logical_name *name,
+                     const struct logical_change *change)
 {
     struct fed_transaction *t = transaction;
     struct database_write *write = t->write;
@@ -176,11 +198,13 @@ static void on_wrote(void *context, void *transaction, const struct logical_name
         relation = catalog_find(catalog, name->schema, name->relation);
     if (write->version == 0)
         write->version = version;
-    if (relation == NULL || write->version != version ||
-        !catalog_reach(catalog, relation->oid, add_relation, write))
+    bool is_row = relation != NULL && write->version == version && add_row(write, relation, change);
+    if (!is_row && (relation == NULL || write->version != version ||
+                    !catalog_reach(catalog, relation->oid, add_relation, write)))
         write->is_unknown = true;
     catalog_unref(catalog);
     database_write_mark(write);
+    return is_row;
 }
 
 static void on_wrote_nothing(void *context, void *transaction)

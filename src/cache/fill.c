@@ -14,24 +14,32 @@
 #include "weir/net/worker.h"
 #include "weir/util/clock.h"
 #include "weir/util/log.h"
+#include "weir/wire/decode.h"
 
 /* --- life --- */
 
 struct cache_fill *fill_new(struct cache_worker *w, const struct cache_request *r,
                             const struct entry_key *key, const struct verdict *verdict)
 {
-    size_t count = r->shape == CACHE_DESCRIBE ? 1 : verdict->slot_count; /* a description: the epoch alone */
+    size_t count = verdict->slot_count + 2u; /* at most */
     struct cache_fill *fill = calloc(1, sizeof(*fill) + count * sizeof(struct vector_item) + key->bytes.len);
     if (fill == NULL)
         return NULL;
     struct vector_item *vector = (void *)(fill + 1);
-    for (size_t i = 0; i < count; i++)
-        vector[i].slot = generation_ref(verdict->slots[i]);
     uint8_t *bytes = (uint8_t *)(vector + count);
     memcpy(bytes, key->bytes.data, key->bytes.len);
     fill->flight.key = (struct entry_key){{key->hash[0], key->hash[1]}, slice_make(bytes, key->bytes.len)};
     fill->flight.vector = vector;
-    fill->flight.vector_count = count;
+    if (r->shape == CACHE_DESCRIBE) { /* a description: the epoch alone */
+        vector[0].slot = generation_ref(verdict->slots[0]);
+        fill->flight.vector_count = fill->flight.found_count = 1;
+    } else {
+        const struct cache_values values = {.text = r->text,
+                                            .bind = r->bind,
+                                            .types = r->parameter_types,
+                                            .type_count = r->parameter_type_count};
+        fill->flight.vector_count = verdict_vector(verdict, &values, vector, &fill->flight.found_count);
+    }
     fill->worker = w;
     fill->scope = cache_scope_ref(r->scope);
     fill->version = verdict->version;
@@ -225,11 +233,19 @@ static bool is_complete(const struct cache_fill *fill)
     return false;
 }
 
+/* The rows come first, then CommandComplete. */
+static bool has_row(const struct cache_fill *fill)
+{
+    const struct buf *rows = &fill->parts[ENTRY_ROWS];
+    return rows->len > 0 && rows->data[0] == MSG_DATA_ROW;
+}
+
 static struct entry *make_entry(const struct cache_fill *fill, uint64_t now_us)
 {
     struct entry_contents contents = {.key = fill->flight.key,
                                       .vector = fill->flight.vector,
-                                      .vector_count = fill->flight.vector_count,
+                                      .vector_count = has_row(fill) ? fill->flight.found_count
+                                                                    : fill->flight.vector_count,
                                       .stored_us = fill->started_us,
                                       .expires_us = UINT64_MAX,
                                       .cost_us = now_us > fill->started_us ? now_us - fill->started_us : 0};

@@ -1,5 +1,6 @@
 /*
- * generations: a hash table of slots under a mutex; the numbers themselves are atomics and need no lock.
+ * generations: a hash table of slots under a mutex, and an array of those of rows; the numbers themselves are
+ * atomics and need no lock.
  *
  * The lock is taken when a statement is judged or a write set is collected, never for a hit.
  */
@@ -13,21 +14,23 @@ struct bucket {
     struct generation *slot;
 };
 
-enum { BUCKETS = 1024 };
+enum { BUCKETS = 1024, KEYS = 1 << 17 };
 
 struct generations {
     pthread_mutex_t mutex;
     struct generation *epoch;
     struct bucket *buckets[BUCKETS];
     size_t count;
+    struct generation *_Atomic keys; /* KEYS of them, from the first question on */
 };
 
-static struct generation *slot_new(uint32_t relation)
+static struct generation *slot_new(uint32_t relation, enum generation_kind kind)
 {
     struct generation *slot = calloc(1, sizeof(*slot));
     if (slot == NULL)
         return NULL;
     slot->relation = relation;
+    slot->kind = kind;
     atomic_init(&slot->value, GENERATION_CHANGE);
     atomic_init(&slot->references, 1);
     return slot;
@@ -38,7 +41,7 @@ struct generations *generations_new(void)
     struct generations *g = calloc(1, sizeof(*g));
     if (g == NULL)
         return NULL;
-    g->epoch = slot_new(0);
+    g->epoch = slot_new(0, GENERATION_ANY);
     if (g->epoch == NULL) {
         free(g);
         return NULL;
@@ -59,6 +62,7 @@ void generations_free(struct generations *g)
         }
     }
     generation_unref(g->epoch);
+    free(atomic_load(&g->keys));
     pthread_mutex_destroy(&g->mutex);
     free(g);
 }
@@ -70,22 +74,25 @@ struct generation *generations_epoch(struct generations *g)
 
 struct generation *generation_ref(struct generation *slot)
 {
-    atomic_fetch_add_explicit(&slot->references, 1, memory_order_relaxed);
+    if (slot->kind != GENERATION_KEY)
+        atomic_fetch_add_explicit(&slot->references, 1, memory_order_relaxed);
     return slot;
 }
 
 void generation_unref(struct generation *slot)
 {
-    if (slot != NULL && atomic_fetch_sub_explicit(&slot->references, 1, memory_order_acq_rel) == 1)
+    if (slot != NULL && slot->kind != GENERATION_KEY &&
+        atomic_fetch_sub_explicit(&slot->references, 1, memory_order_acq_rel) == 1)
         free(slot);
 }
 
-static struct generation *insert(struct generations *g, struct bucket **head, uint32_t relation)
+static struct generation *insert(struct generations *g, struct bucket **head, uint32_t relation,
+                                 enum generation_kind kind)
 {
     struct bucket *b = malloc(sizeof(*b));
     if (b == NULL)
         return NULL;
-    *b = (struct bucket){*head, slot_new(relation)};
+    *b = (struct bucket){*head, slot_new(relation, kind)};
     if (b->slot == NULL) {
         free(b);
         return NULL;
@@ -95,7 +102,7 @@ static struct generation *insert(struct generations *g, struct bucket **head, ui
     return b->slot;
 }
 
-struct generation *generations_get(struct generations *g, uint32_t relation)
+struct generation *generations_get(struct generations *g, uint32_t relation, enum generation_kind kind)
 {
     if (relation == 0)
         return generation_ref(g->epoch);
@@ -103,14 +110,40 @@ struct generation *generations_get(struct generations *g, uint32_t relation)
     struct bucket **head = &g->buckets[relation % BUCKETS];
     struct generation *slot = NULL;
     for (struct bucket *b = *head; b != NULL && slot == NULL; b = b->next)
-        if (b->slot->relation == relation)
+        if (b->slot->relation == relation && b->slot->kind == kind)
             slot = b->slot;
     if (slot == NULL)
-        slot = insert(g, head, relation);
+        slot = insert(g, head, relation, kind);
     if (slot != NULL)
         generation_ref(slot);
     pthread_mutex_unlock(&g->mutex);
     return slot;
+}
+
+static struct generation *keys_new(void)
+{
+    struct generation *keys = calloc(KEYS, sizeof(*keys));
+    for (uint32_t i = 0; keys != NULL && i < KEYS; i++) {
+        keys[i].relation = i;
+        keys[i].kind = GENERATION_KEY;
+        atomic_init(&keys[i].value, GENERATION_CHANGE);
+    }
+    return keys;
+}
+
+struct generation *generations_key(struct generations *g, uint64_t hash)
+{
+    struct generation *keys = atomic_load_explicit(&g->keys, memory_order_acquire);
+    if (keys == NULL) {
+        struct generation *fresh = keys_new();
+        if (fresh == NULL)
+            return NULL;
+        if (atomic_compare_exchange_strong(&g->keys, &keys, fresh))
+            keys = fresh;
+        else
+            free(fresh);
+    }
+    return &keys[hash % KEYS];
 }
 
 void generations_prune(struct generations *g, bool (*is_known)(void *context, uint32_t relation),

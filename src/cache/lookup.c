@@ -142,7 +142,8 @@ static void redis_answered(void *context, enum redis_answer outcome, struct slic
     struct entry *entry = NULL;
     switch (outcome) {
     case REDIS_ANSWER_VALUE:
-        entry = store_redis_decode(value, &fill->flight.key, fill->flight.vector, fill->flight.vector_count);
+        entry = store_redis_decode(value, &fill->flight.key, fill->flight.vector, fill->flight.vector_count,
+                                   fill->flight.found_count);
         if (entry == NULL)
             cache_count(&w->counters.redis_misses, 1);
         break;

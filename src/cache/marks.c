@@ -18,6 +18,9 @@
 /* Of a database that nobody watches, so that proofs would never come. */
 enum { ORPHANS_UNWATCHED_MAX = 64 };
 
+/* A transaction that writes more rows than this, one by one, writes their whole tables. */
+enum { ROWS_MAX = 64 };
+
 /* --- marks --- */
 
 bool database_is_other(const struct cache_database *a, const struct cache_database *b)
@@ -52,26 +55,59 @@ static void mark_peers(struct database_write *w)
     }
 }
 
-void database_write_add(struct database_write *w, uint32_t relation)
+/* Takes the reference over. */
+static void add_slot(struct database_write *w, struct generation *slot)
 {
-    for (size_t i = 0; i < w->slot_count; i++)
-        if (w->slots[i]->relation == relation)
+    if (slot == NULL) {
+        w->is_unknown = true;
+        return;
+    }
+    for (size_t i = 0; i < w->slot_count; i++) {
+        if (w->slots[i] == slot) {
+            generation_unref(slot);
             return;
+        }
+    }
     if (w->slot_count == w->slot_capacity) {
         size_t capacity = w->slot_capacity > 0 ? 2 * w->slot_capacity : 4;
         struct generation **slots = realloc(w->slots, capacity * sizeof(struct generation *));
         if (slots == NULL) {
+            generation_unref(slot);
             w->is_unknown = true;
             return;
         }
         w->slots = slots;
         w->slot_capacity = capacity;
     }
-    struct generation *slot = generations_get(w->database->generations, relation);
-    if (slot == NULL)
-        w->is_unknown = true;
-    else
-        w->slots[w->slot_count++] = slot;
+    w->slots[w->slot_count++] = slot;
+}
+
+static void add_kind(struct database_write *w, uint32_t relation, enum generation_kind kind)
+{
+    add_slot(w, generations_get(w->database->generations, relation, kind));
+}
+
+void database_write_add(struct database_write *w, uint32_t relation)
+{
+    add_kind(w, relation, GENERATION_ANY);
+    add_kind(w, relation, GENERATION_WHOLE);
+}
+
+bool database_write_add_row(struct database_write *w, uint32_t relation, uint64_t key_hash)
+{
+    if (w->slot_count >= ROWS_MAX) {
+        database_write_add(w, relation);
+        return false;
+    }
+    add_kind(w, relation, GENERATION_ANY);
+    add_slot(w, generations_key(w->database->generations, key_hash));
+    return true;
+}
+
+void database_write_add_new_rows(struct database_write *w, uint32_t relation)
+{
+    add_kind(w, relation, GENERATION_ANY);
+    add_kind(w, relation, GENERATION_NEW);
 }
 
 void database_write_mark(struct database_write *w)

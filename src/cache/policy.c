@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "weir/cache/row_key.h"
 #include "weir/cache/search_path.h"
 #include "weir/control/catalog.h"
 #include "weir/sql/classify.h"
@@ -388,4 +389,53 @@ bool policy_write_set(const struct sql_class *class, const struct catalog *catal
                 return false;
     }
     return true;
+}
+
+/* --- rows --- */
+
+/* An ordinary table without relatives that the name certainly means; NULL otherwise. */
+static const struct catalog_relation *
+lone_table(const struct sql_relation *name, const struct catalog *catalog, const struct search_path *path)
+{
+    enum cache_reason reason;
+    const struct catalog_relation *r = path->is_odd ? NULL : resolve(name, catalog, path, &reason);
+    return r != NULL && r->kind == 'r' && (r->flags & (CATALOG_INHERITS | CATALOG_HAS_RULE)) == 0 ? r : NULL;
+}
+
+/* Whether `=` between a key and a value is PostgreSQL's own. */
+static bool is_equality_plain(const struct catalog *catalog, const struct search_path *path)
+{
+    return !is_shadowed(catalog, path, "=", catalog_has_operator) &&
+           !catalog_is_somewhere(catalog, CATALOG_ODD_CASTS);
+}
+
+void policy_row_key(const struct sql_class *class, const struct catalog *catalog,
+                    const struct search_path *path, struct row_key *key)
+{
+    const struct sql_statement *s = &class->statements[0];
+    bool is_write = s->n_writes > 0;
+    *key = (struct row_key){.relation = 0};
+    if (class->n_statements != 1 || s->n_equalities == 0 || s->n_writes > 1 || s->n_reads + s->n_writes == 0)
+        return;
+    const struct catalog_relation *r = lone_table(is_write ? &s->writes[0] : &s->reads[0], catalog, path);
+    if (r == NULL || r->key == NULL || !is_equality_plain(catalog, path) ||
+        (is_write && catalog_comes_back(catalog, r->oid)))
+        return;
+    for (uint16_t i = 0; i < s->n_equalities; i++) {
+        if (strcmp(s->equalities[i].column, r->key) != 0)
+            continue;
+        *key = (struct row_key){.relation = r->oid, .kind = r->key_kind, .equality = s->equalities[i]};
+        return;
+    }
+}
+
+uint32_t policy_adds_rows_to(const struct sql_class *class, const struct catalog *catalog,
+                             const struct search_path *path)
+{
+    const struct sql_statement *s = &class->statements[0];
+    if (class->n_statements != 1 || s->n_writes != 1 ||
+        (s->kind != SQL_KIND_COPY_FROM && (s->kind != SQL_KIND_INSERT || !s->only_adds_rows)))
+        return 0;
+    const struct catalog_relation *r = lone_table(&s->writes[0], catalog, path);
+    return r != NULL ? r->oid : 0;
 }

@@ -3,7 +3,7 @@
  *
  *   magic 'W','e','1',flags | checksum u64 | body length u32 | body
  *   body (LZ4 when flag 1): stored u64 | expires u64 | cost u64 | key length u32 | vector count u32 | part
- * lengths u32 × 3 | key | (relation u32, value u64) × count | parts
+ * lengths u32 × 3 | key | (relation u32, kind u8, value u64) × count | parts
  *
  * The checksum (XXH3-64) is over flags, body length and the body as stored.
  */
@@ -23,6 +23,7 @@ enum {
     FLAG_LZ4 = 1,
     HEAD_BYTES = 4 + 8 + 4,
     FIXED_BYTES = 3 * 8 + 2 * 4 + ENTRY_PART_COUNT * 4,
+    VECTOR_ITEM_BYTES = 4 + 1 + 8,
     COMPRESS_FROM = 1024,
     BODY_MAX = 1 << 30,
 };
@@ -44,6 +45,7 @@ static void append_body(const struct entry *entry, struct buf *body)
     buf_append_slice(body, key);
     for (size_t i = 0; i < count; i++) {
         buf_append_u32(body, vector[i].slot->relation);
+        buf_append_u8(body, (uint8_t)vector[i].slot->kind);
         buf_append_u64(body, vector[i].value);
     }
     for (int i = 0; i < ENTRY_PART_COUNT; i++)
@@ -137,26 +139,28 @@ static bool is_vector_same(struct slice *rest, const struct vector_item *vector,
     bool is_same = true;
     for (size_t i = 0; i < count; i++) {
         is_same &= (uint32_t)get(rest, 4) == vector[i].slot->relation;
+        is_same &= get(rest, 1) == (uint64_t)vector[i].slot->kind;
         is_same &= get(rest, 8) == vector[i].value;
     }
     return is_same;
 }
 
 static struct entry *read_body(struct slice body, const struct entry_key *key,
-                               const struct vector_item *vector, size_t vector_count)
+                               const struct vector_item *vector, size_t vector_count, size_t found_count)
 {
     if (body.len < FIXED_BYTES)
         return NULL;
-    struct entry_contents contents = {.key = *key, .vector = vector, .vector_count = vector_count};
+    struct entry_contents contents = {.key = *key, .vector = vector};
     contents.stored_us = get(&body, 8);
     contents.expires_us = get(&body, 8);
     contents.cost_us = get(&body, 8);
     uint64_t key_len = get(&body, 4), count = get(&body, 4), lengths[ENTRY_PART_COUNT];
-    uint64_t total = key_len + count * 12;
+    uint64_t total = key_len + count * VECTOR_ITEM_BYTES;
     for (int i = 0; i < ENTRY_PART_COUNT; i++)
         total += lengths[i] = get(&body, 4);
-    if (total != body.len || count != vector_count || !slice_equal(cut(&body, key_len), key->bytes) ||
-        !is_vector_same(&body, vector, vector_count))
+    contents.vector_count = count;
+    if (total != body.len || (count != vector_count && count != found_count) ||
+        !slice_equal(cut(&body, key_len), key->bytes) || !is_vector_same(&body, vector, count))
         return NULL;
     for (int i = 0; i < ENTRY_PART_COUNT; i++)
         contents.parts[i] = cut(&body, lengths[i]);
@@ -164,11 +168,11 @@ static struct entry *read_body(struct slice body, const struct entry_key *key,
 }
 
 struct entry *store_redis_decode(struct slice value, const struct entry_key *key,
-                                 const struct vector_item *vector, size_t vector_count)
+                                 const struct vector_item *vector, size_t vector_count, size_t found_count)
 {
     struct buf scratch = BUF_INIT;
     struct slice body = open_body(value, &scratch);
-    struct entry *entry = read_body(body, key, vector, vector_count);
+    struct entry *entry = read_body(body, key, vector, vector_count, found_count);
     buf_free(&scratch);
     return entry;
 }

@@ -32,6 +32,8 @@ static void free_verdict(struct verdict *v)
         return;
     for (uint32_t i = 0; i < v->slot_count; i++)
         generation_unref(v->slots[i]);
+    generation_unref(v->whole);
+    generation_unref(v->new);
     analysis_unref(v->analysis);
     free(v->display);
     free(v->slots);
@@ -73,6 +75,8 @@ static void judge_write(struct verdict *v, const struct catalog *catalog)
     if (v->is_write_known) {
         v->write_count = (uint32_t)(oids.len / sizeof(uint32_t));
         v->writes = (void *)oids.data;
+        policy_row_key(v->class, catalog, &v->scope->path, &v->write_row);
+        v->new_rows = policy_adds_rows_to(v->class, catalog, &v->scope->path);
         return;
     }
     buf_free(&oids);
@@ -215,13 +219,49 @@ static void add_slots(struct verdict *v, const uint32_t *relations, size_t count
     }
     v->slots[v->slot_count++] = generation_ref(generations_epoch(generations));
     for (size_t i = 0; i < count; i++) {
-        struct generation *slot = generations_get(generations, relations[i]);
+        struct generation *slot = generations_get(generations, relations[i], GENERATION_ANY);
         if (slot == NULL) {
             v->reason = CACHE_REASON_MEMORY;
             return;
         }
         v->slots[v->slot_count++] = slot;
     }
+}
+
+/* The relation is the first of those that add_slots has added. */
+static void add_row_slots(struct verdict *v, const struct catalog *catalog)
+{
+    struct generations *generations = v->scope->database->generations;
+    policy_row_key(v->class, catalog, &v->scope->path, &v->read_row);
+    uint32_t relation = v->read_row.relation;
+    if (relation == 0 || v->slot_count < 2 || v->slots[1]->relation != relation) {
+        v->read_row.relation = 0;
+        return;
+    }
+    v->whole = generations_get(generations, relation, GENERATION_WHOLE);
+    v->new = generations_get(generations, relation, GENERATION_NEW);
+    if (v->whole == NULL || v->new == NULL)
+        v->read_row.relation = 0;
+}
+
+size_t verdict_vector(const struct verdict *v, const struct cache_values *values, struct vector_item *items,
+                      size_t *found_count)
+{
+    size_t count = 0;
+    uint64_t hash;
+    struct generation *row = NULL;
+    if (v->read_row.relation != 0 && row_key_hash(&v->read_row, values, &hash))
+        row = generations_key(v->scope->database->generations, hash);
+    for (uint32_t i = 0; i < v->slot_count; i++)
+        items[count++].slot = generation_ref(row != NULL && i == 1 ? v->whole : v->slots[i]);
+    if (row != NULL)
+        items[count++].slot = generation_ref(row);
+    *found_count = count;
+    if (row != NULL)
+        items[count++].slot = generation_ref(v->new);
+    if (!v->class->statements[0].is_row_for_row)
+        *found_count = count;
+    return count;
 }
 
 static void judge_read(struct verdict *v, const struct catalog *catalog, const struct verdict_question *q)
@@ -233,6 +273,8 @@ static void judge_read(struct verdict *v, const struct catalog *catalog, const s
         v->reason = CACHE_REASON_FUNCTION;
     if (v->reason == CACHE_REASON_NONE) {
         add_slots(v, relations.oids, relations.count);
+        if (v->reason == CACHE_REASON_NONE)
+            add_row_slots(v, catalog);
         return;
     }
     v->analysis = is_worth_asking(v, catalog) ? ask(v, q) : NULL;

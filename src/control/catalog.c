@@ -39,6 +39,13 @@ struct edge {
     uint32_t to;
 };
 
+struct key {
+    uint32_t oid;
+    bool is_logged;
+    enum catalog_key kind;
+    size_t column;
+};
+
 enum name_kind {
     NAME_FUNCTION,
     NAME_ROW_FUNCTION,
@@ -60,6 +67,7 @@ struct catalog_builder {
     struct buf cascades;
     struct buf children; /* from = parent */
     struct buf runners;  /* struct runner: relations that run code */
+    struct buf keys;     /* struct key */
     unsigned somewhere;
 };
 
@@ -105,6 +113,7 @@ void catalog_builder_free(struct catalog_builder *b)
     buf_free(&b->cascades);
     buf_free(&b->children);
     buf_free(&b->runners);
+    buf_free(&b->keys);
     free(b);
 }
 
@@ -130,6 +139,13 @@ void catalog_builder_relation(struct catalog_builder *b, const struct catalog_re
     item.schema = keep(b, r->schema);
     item.name = keep(b, r->name);
     add(b, &b->relations, &item, sizeof(item));
+}
+
+void catalog_builder_key(struct catalog_builder *b, uint32_t oid, const char *column, enum catalog_key kind,
+                         bool is_logged)
+{
+    struct key item = {oid, is_logged, kind, keep(b, column)};
+    add(b, &b->keys, &item, sizeof(item));
 }
 
 void catalog_builder_cascade(struct catalog_builder *b, uint32_t from, uint32_t to)
@@ -365,6 +381,19 @@ static void mark_runners(struct catalog *c, const struct catalog_builder *b)
                   (c->somewhere & ~(unsigned)CATALOG_ODD_CASTS) != 0;
 }
 
+static void give_keys(struct catalog *c, const struct catalog_builder *b)
+{
+    const struct key *keys = (const void *)b->keys.data;
+    for (size_t i = 0; i < b->keys.len / sizeof(*keys); i++) {
+        struct catalog_relation *r = find_oid(c, keys[i].oid);
+        if (r == NULL)
+            continue;
+        r->key_kind = keys[i].kind;
+        r->key = c->arena + keys[i].column;
+        r->flags |= keys[i].is_logged ? CATALOG_KEY_LOGGED : 0;
+    }
+}
+
 static int compare_hashes(const void *a, const void *b)
 {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
@@ -399,6 +428,7 @@ struct catalog *catalog_builder_finish(struct catalog_builder *b)
     if (is_good) {
         mark_runners(c, b);
         mark_odd_relatives(c, b);
+        give_keys(c, b);
     }
 done:
     catalog_builder_free(b);
@@ -600,4 +630,25 @@ bool catalog_reach(const struct catalog *c, uint32_t oid, void (*report)(void *c
                    void *context)
 {
     return reach_from(c, oid, false, report, context);
+}
+
+struct search {
+    uint32_t oid;
+    bool is_found;
+};
+
+static void look_for(void *context, uint32_t oid)
+{
+    struct search *search = context;
+    search->is_found |= oid == search->oid;
+}
+
+bool catalog_comes_back(const struct catalog *c, uint32_t oid)
+{
+    for (size_t e = first_edge(c, oid); e < c->write_count && c->writes[e].from == oid; e++) {
+        struct search search = {oid, false};
+        if (!catalog_reach(c, c->writes[e].to, look_for, &search) || search.is_found)
+            return true;
+    }
+    return false;
 }

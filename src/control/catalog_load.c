@@ -57,6 +57,30 @@ static void take_relation(const PGresult *result, int row, struct catalog_builde
     catalog_builder_relation(b, &r);
 }
 
+/*
+ * Primary keys of one column, of the types whose values are known to be equal as PostgreSQL has it: those of
+ * classes of operators that are built in, and of collations for which equal means the same bytes.
+ */
+static const char keys_query[] =
+    "SELECT i.indrelid, a.attname, a.atttypid, c.relreplident = 'd' FROM pg_catalog.pg_index i "
+    "JOIN pg_catalog.pg_class c ON c.oid = i.indrelid "
+    "JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] "
+    "LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation "
+    "WHERE i.indisprimary AND i.indisvalid AND i.indnkeyatts = 1 AND i.indrelid >= 16384 "
+    "AND c.relpersistence <> 't' AND a.atttypid IN (20, 21, 23, 25, 1043, 2950) AND i.indclass[0] < 16384 "
+    "AND coalesce(l.collisdeterministic, true)";
+
+static void take_key(const PGresult *result, int row, struct catalog_builder *b)
+{
+    uint32_t type = number(result, row, 2);
+    enum catalog_key kind = CATALOG_KEY_INTEGER;
+    if (type == 2950)
+        kind = CATALOG_KEY_UUID;
+    else if (type == 25 || type == 1043)
+        kind = CATALOG_KEY_TEXT;
+    catalog_builder_key(b, number(result, row, 0), PQgetvalue(result, row, 1), kind, is_true(result, row, 3));
+}
+
 /* --- how writes spread --- */
 
 static const char cascades_query[] =
@@ -124,6 +148,7 @@ static const struct step {
     void (*take)(const PGresult *result, int row, struct catalog_builder *b);
 } steps[] = {
     {relations_query, 9, take_relation},
+    {keys_query, 4, take_key},
     {cascades_query, 2, take_cascade},
     {inherits_query, 2, take_inherit},
     {functions_query, 2, take_function},
@@ -188,7 +213,7 @@ static const char look_query[] =
          "WHERE x.contype IN ('f', 'c') AND (c.relpersistence IS DISTINCT FROM 't' OR " RUNS_CODE("pg_constraint", "oid") ")")
     MORE("11", "oid", OF_LASTING_OR("adrelid", "pg_attrdef x", RUNS_CODE("pg_attrdef", "oid")))
     MORE("12", "indexrelid", OF_LASTING_OR("indexrelid", "pg_index x", RUNS_CODE("pg_class", "indexrelid"))
-         "AND (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)")
+         "AND (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL OR x.indisprimary)")
     MORE("13", "inhrelid", "pg_inherits x")
     MORE("14", "oid", "pg_rewrite x WHERE x.ev_class >= 16384")
     MORE("15", "oid", "pg_policy x")

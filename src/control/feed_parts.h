@@ -56,12 +56,13 @@ struct feed {
     uint64_t retry_us;
     char logged[FEED_REASON_SIZE]; /* why it was lost; "" once it is current */
 
-    struct feed_transaction *open; /* its lines are coming */
-    struct logical_name last;      /* the table that it wrote last; schema "" for none */
-    struct list pending;           /* decoded, not known to be visible */
-    uint64_t processed;            /* everything that stands before this has been told */
-    uint64_t confirmed;            /* so much the server knows of */
-    uint64_t heard_us;             /* when the stream said something */
+    struct feed_transaction *open;  /* its lines are coming */
+    struct logical_name last;       /* the table that it wrote last; schema "" for none */
+    struct logical_name last_added; /* and the one of which it is known that rows were added */
+    struct list pending;            /* decoded, not known to be visible */
+    uint64_t processed;             /* everything that stands before this has been told */
+    uint64_t confirmed;             /* so much the server knows of */
+    uint64_t heard_us;              /* when the stream said something */
     bool is_reply_wanted;
 
     bool is_asking;

@@ -45,7 +45,8 @@ static void begin(struct feed *f, uint32_t xid)
     }
     t->xid = xid;
     f->open = t;
-    f->last.schema[0] = '\0';
+    f->last.schema[0] = f->last_added.schema[0] = '\0';
+    f->last.relation[0] = f->last_added.relation[0] = '\0';
 }
 
 static void commit(struct feed *f, uint64_t lsn)
@@ -61,24 +62,32 @@ static void commit(struct feed *f, uint64_t lsn)
         feed_lose(f, "too many commits are not visible yet");
 }
 
-/* Rows of one table come in long runs. */
-static bool is_last(struct feed *f, const struct logical_name *name)
+/* Rows of one table come in long runs: `last` is the one of which enough is known. */
+static bool is_same(const struct logical_name *a, const struct logical_name *b)
 {
-    if (strcmp(f->last.relation, name->relation) == 0 && strcmp(f->last.schema, name->schema) == 0)
-        return true;
-    f->last = *name;
-    return false;
+    return strcmp(a->relation, b->relation) == 0 && strcmp(a->schema, b->schema) == 0;
 }
 
-static void take_rows(struct feed *f, struct slice names)
+static void take_row(struct feed *f, const struct logical_name *name, const struct logical_change *change)
 {
+    bool is_added = change->action == LOGICAL_INSERT;
+    if (is_same(&f->last, name) || (is_added && is_same(&f->last_added, name)))
+        return;
+    if (!f->events.wrote(f->events.context, f->open->receiver, name, change))
+        f->last = *name;
+    else if (is_added)
+        f->last_added = *name;
+}
+
+static void take_rows(struct feed *f, const struct logical_change *change)
+{
+    struct slice names = change->names;
     struct logical_name name;
     f->open->has_rows = true;
     while (logical_name_next(&names, &name))
-        if (!is_last(f, &name))
-            f->events.wrote(f->events.context, f->open->receiver, &name);
+        take_row(f, &name, change);
     if (names.len > 0)
-        f->events.wrote(f->events.context, f->open->receiver, NULL);
+        f->events.wrote(f->events.context, f->open->receiver, NULL, change);
 }
 
 static bool is_our_note(struct slice prefix)
@@ -109,14 +118,14 @@ static void take_change(struct feed *f, const struct logical_message *message)
             feed_lose(f, "the stream makes no sense");
         break;
     case LOGICAL_ROWS:
-        take_rows(f, change.names);
+        take_rows(f, &change);
         break;
     case LOGICAL_NOTE:
         f->open->has_notes |= is_our_note(change.prefix);
         break;
     case LOGICAL_UNKNOWN:
         f->open->has_rows = true;
-        f->events.wrote(f->events.context, f->open->receiver, NULL);
+        f->events.wrote(f->events.context, f->open->receiver, NULL, &change);
         break;
     }
 }

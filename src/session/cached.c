@@ -662,7 +662,16 @@ static bool is_in_block(const struct lease *lease)
            lease->end_place <= lease->owed.popped;
 }
 
-bool cached_sending(struct lease *lease, struct sql_class *class)
+struct cache_row cached_row(struct lease *lease, struct sql_class *class, const struct cache_values *values)
+{
+    const struct sql_statement *s = &class->statements[0];
+    struct client *client = lease->client;
+    if (s->n_equalities == 0 || s->n_writes == 0 || lease->server->part->context == NULL)
+        return (struct cache_row){.relation = 0};
+    return cache_row_of(client->session->cache, scope_of(client), class, values);
+}
+
+bool cached_sending(struct lease *lease, struct sql_class *class, const struct cache_row *row)
 {
     struct client *client = lease->client;
     const struct part_context *context = lease->server->part->context;
@@ -688,7 +697,7 @@ bool cached_sending(struct lease *lease, struct sql_class *class)
     if (is_unknown)
         cache_write_add_unknown(lease->write);
     if (is_write)
-        cache_write_add(lease->write, scope_of(client), class);
+        cache_write_add(lease->write, scope_of(client), class, row);
     if (is_unknown || is_write)
         lease->write_place = owed_next_place(&lease->owed);
     /* Inside a block nothing becomes visible before its end is asked for. */

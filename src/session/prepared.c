@@ -355,6 +355,15 @@ static struct lease *extended_lease(struct client *client, struct sql_class *cla
     return lease;
 }
 
+static struct cache_row row_of(struct lease *lease, const struct statement *statement, struct slice bind)
+{
+    if (statement == NULL)
+        return (struct cache_row){.relation = 0};
+    const struct cache_values values = {
+        .text = statement->text, .bind = bind, .types = statement->types, .type_count = statement->n_types};
+    return cached_row(lease, statement->class, &values);
+}
+
 enum route_step route_on_bind(struct client *client, const struct frame *frame, struct slice whole)
 {
     struct bind_view view;
@@ -378,6 +387,9 @@ enum route_step route_on_bind(struct client *client, const struct frame *frame, 
         return ROUTE_ENDED;
     if (!lease_portal_set(lease, view.portal, statement))
         return route_fail(client, "53200", "out of memory");
+    if (view.portal.len == 0)
+        lease->portal_row = is_whole ? row_of(lease, statement, slice_from(frame->body, view.tail_offset))
+                                     : (struct cache_row){.relation = 0};
     count(client->part, &client->part->counters.bind_count);
     struct owed entry = {.kind = OWED_BIND};
     if (statement != NULL && view.statement.len > 0)
@@ -437,7 +449,8 @@ enum route_step route_on_execute(struct client *client, const struct frame *fram
         return step;
     struct statement *statement = lease_portal_get(lease, view.portal);
     struct sql_class *class = statement != NULL ? statement->class : sql_class_unparsable();
-    if (!sequence_prepare_execute(lease, class) || !cached_sending(lease, class))
+    if (!sequence_prepare_execute(lease, class) ||
+        !cached_sending(lease, class, view.portal.len == 0 ? &lease->portal_row : NULL))
         return ROUTE_ENDED;
     transaction_sending(&client->tx, class, false);
     sequence_sending(lease, class);

@@ -226,7 +226,11 @@ static enum route_step send_query(struct client *client, struct sql_class *class
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if ((transaction_is_held(&client->tx) && !begin_flush(lease)) || !send_deallocate(lease, class, &is_sent))
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
-    if (!cached_sending(lease, class))
+    const struct cache_values values = {.text = whole.len == frame->total && frame->body.len > 0
+                                                    ? slice_make(frame->body.data, frame->body.len - 1)
+                                                    : SLICE_EMPTY};
+    struct cache_row row = cached_row(lease, class, &values);
+    if (!cached_sending(lease, class, &row))
         return ROUTE_ENDED;
     transaction_sending(&client->tx, class, false);
     sequence_sending(lease, class);
@@ -301,7 +305,7 @@ COLD static enum route_step on_function_call(struct client *client, const struct
     if (transaction_is_held(&client->tx) && !begin_flush(lease))
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if (!lease->is_skipping) {
-        if (!cached_sending(lease, NULL))
+        if (!cached_sending(lease, NULL, NULL))
             return ROUTE_ENDED;
         transaction_sending(&client->tx, sql_class_unparsable(), false);
         pin_set(&client->pins, PIN_CODE);

@@ -98,6 +98,7 @@ static void classify_select(struct builder *b, const PgQuery__Node *node)
         b->simple_select = node->select_stmt;
     walk_node(b, node);
     b->now.kind = SQL_KIND_READ;
+    classify_rows_of_read(b, node->select_stmt);
     if (b->has_writing_with || (b->now.flags & SQL_LOCKS) != 0)
         b->now.kind = SQL_KIND_SELECT_OTHER;
     if (b->into == NULL)
@@ -135,6 +136,12 @@ void classify_statement(struct builder *b, const PgQuery__Node *node)
         return;
     }
     walk_node(b, node);
+    if (node->node_case == PG_QUERY__NODE__NODE_UPDATE_STMT)
+        classify_rows_of_update(b, node->update_stmt);
+    else if (node->node_case == PG_QUERY__NODE__NODE_DELETE_STMT)
+        classify_rows_of_delete(b, node->delete_stmt);
+    else if (node->node_case == PG_QUERY__NODE__NODE_INSERT_STMT)
+        classify_rows_of_insert(b, node->insert_stmt);
 }
 
 /* --- from builder to class --- */
@@ -152,6 +159,7 @@ static void start_statement(struct builder *b)
     memset(&b->now, 0, sizeof(b->now));
     b->reads.count = b->writes.count = b->types.count = 0;
     b->n_functions = b->n_settings = b->n_fields = 0;
+    b->n_tables = 0;
     b->n_ctes = 0;
     b->has_writing_with = b->names_temp_schema = false;
     b->into = NULL;
@@ -186,6 +194,7 @@ static void finish_statement(struct builder *b, struct sql_statement *out)
     out->n_fields = b->n_fields;
     if (b->n_fields != SQL_FIELDS_UNKNOWN)
         out->fields = keep(b, b->fields, b->n_fields, sizeof(*b->fields));
+    out->equalities = keep(b, b->equalities, b->now.n_equalities, sizeof(*b->equalities));
     out->settings = keep(b, b->settings, b->n_settings, sizeof(*b->settings));
 }
 
@@ -316,6 +325,7 @@ struct sql_class *sql_classify(struct slice text)
     struct sql_class *class = NULL;
     if (copy != NULL && b != NULL) {
         b->text = copy;
+        b->is_whole_text = read.data == text.data;
         class = parse(b, text);
         if (class != NULL)
             class->hint = hint_parse(text);

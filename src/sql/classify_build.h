@@ -40,6 +40,7 @@ void scratch_free(struct sql_chunk *first);
 #define MAX_FIELDS        256
 #define MAX_SETTINGS      32
 #define MAX_CTES          128
+#define MAX_EQUALITIES    4
 #define MAX_NAME_BYTES    256
 #define MAX_SETTING_BYTES (64 * 1024)
 
@@ -52,6 +53,7 @@ struct builder {
     struct scratch arena; /* becomes the class's memory */
     const char *text;     /* NUL-terminated */
     bool has_wide_words;  /* unquoted identifiers that the server may fold otherwise */
+    bool is_whole_text;   /* nothing was left out of it */
     bool depends_on_text; /* SQL_CLASS_LITERALS */
     bool has_datetime_word;
 
@@ -64,6 +66,8 @@ struct builder {
     uint16_t n_settings;
     uint32_t fields[MAX_FIELDS];
     uint16_t n_fields;
+    struct sql_equality equalities[MAX_EQUALITIES];
+    uint32_t n_tables;          /* how often a table was named */
     const char *ctes[MAX_CTES]; /* names in scope, innermost last */
     size_t n_ctes;
     bool has_writing_with; /* INSERT, UPDATE, DELETE below the top */
@@ -102,6 +106,12 @@ void classify_variable_set(struct builder *b, const PgQuery__VariableSetStmt *se
 void classify_set_config(struct builder *b, const PgQuery__FuncCall *call);
 /* By PostgreSQL's names; what is no name counts as the strictest. */
 enum sql_isolation isolation_from_text(const char *text);
+
+/* classify_row.c: by which values a statement looks for its rows; after everything below it was visited. */
+void classify_rows_of_read(struct builder *b, const PgQuery__SelectStmt *select);
+void classify_rows_of_update(struct builder *b, const PgQuery__UpdateStmt *update);
+void classify_rows_of_delete(struct builder *b, const PgQuery__DeleteStmt *delete);
+void classify_rows_of_insert(struct builder *b, const PgQuery__InsertStmt *insert);
 
 /* classify_utility.c: every statement that is not plain DML. */
 void classify_utility(struct builder *b, const PgQuery__Node *node);

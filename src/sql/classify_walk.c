@@ -90,6 +90,7 @@ void add_read(struct builder *b, const PgQuery__RangeVar *relation)
 {
     if (is_cte(b, relation))
         return;
+    b->n_tables++;
     note_schema(b, relation);
     if (!table_add(b, &b->reads, relation->schemaname, relation->relname) || b->has_wide_words)
         set_flags(b, SQL_READS_UNKNOWN);

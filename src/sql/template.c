@@ -160,6 +160,24 @@ bool template_make(struct slice text, struct buf *scratch, struct template *out)
     return true;
 }
 
+bool template_literal(struct slice text, unsigned place, struct slice *value)
+{
+    struct lexer lexer = lex_start(text);
+    for (;;) {
+        (void)lex_skip_plain(&lexer);
+        struct lexeme piece = lex_next(&lexer);
+        if (piece.kind == LEX_END || piece.kind == LEX_SPECIAL)
+            return false;
+        if (marker_of(piece.kind) == 0 || place-- > 0)
+            continue;
+        *value = slice_make(piece.start, piece.len);
+        if (piece.kind != LEX_STRING)
+            return true;
+        *value = slice_make(piece.start + 1, piece.len - 2);
+        return !piece.is_wide && memchr(value->data, '\'', value->len) == NULL;
+    }
+}
+
 void template_display(const struct template *t, struct buf *out)
 {
     static const char *const shown[MARK_END] = {"", "0", "0", "0", "0.0", "'?'"};

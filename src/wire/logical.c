@@ -172,14 +172,26 @@ bool logical_name_next(struct slice *names, struct logical_name *name)
     return names->len > 0 && take_name(names, name);
 }
 
-static bool is_action(struct slice rest)
+static bool take_action(struct slice rest, struct logical_change *change)
 {
-    return take_prefix(&rest, SLICE_LITERAL(": INSERT:")) || take_prefix(&rest, SLICE_LITERAL(": UPDATE:")) ||
-           take_prefix(&rest, SLICE_LITERAL(": DELETE:")) || take_prefix(&rest, SLICE_LITERAL(": TRUNCATE:"));
+    static const struct {
+        const char *word;
+        enum logical_action action;
+    } actions[] = {{": INSERT:", LOGICAL_INSERT},
+                   {": UPDATE:", LOGICAL_UPDATE},
+                   {": DELETE:", LOGICAL_DELETE},
+                   {": TRUNCATE:", LOGICAL_TRUNCATE}};
+    for (size_t i = 0; i < sizeof(actions) / sizeof(*actions); i++) {
+        change->row = rest;
+        change->action = actions[i].action;
+        if (take_prefix(&change->row, slice_str(actions[i].word)))
+            return true;
+    }
+    return false;
 }
 
 /* How long the names are: they end where the action begins, and a colon in quotes ends nothing. */
-static bool find_names(struct slice text, struct slice *names)
+static bool find_names(struct slice text, struct logical_change *change)
 {
     bool is_quoted = false;
     for (size_t i = 0; i < text.len; i++) {
@@ -187,8 +199,8 @@ static bool find_names(struct slice text, struct slice *names)
             is_quoted = !is_quoted;
         if (text.data[i] != ':' || is_quoted)
             continue;
-        *names = slice_make(text.data, i);
-        return i > 0 && is_action(slice_from(text, i));
+        change->names = slice_make(text.data, i);
+        return i > 0 && take_action(slice_from(text, i), change);
     }
     return false;
 }
@@ -210,10 +222,88 @@ void logical_change_read(struct slice text, struct logical_change *change)
         change->kind = LOGICAL_BEGIN;
     else if (take_xid(text, SLICE_LITERAL("COMMIT "), &change->xid))
         change->kind = LOGICAL_COMMIT;
-    else if (take_prefix(&rest, SLICE_LITERAL("table ")) && find_names(rest, &change->names))
+    else if (take_prefix(&rest, SLICE_LITERAL("table ")) && find_names(rest, change))
         change->kind = LOGICAL_ROWS;
     else if (take_note(text, &change->prefix))
         change->kind = LOGICAL_NOTE;
+}
+
+/* --- columns: ` name[type]:value name[type]:value` --- */
+
+/* Past a quoted piece, in which the quote itself is doubled; `inner` is what is between the quotes. */
+static bool take_quoted(struct slice *s, uint8_t quote, struct slice *inner, bool *is_plain_inside)
+{
+    size_t i = 1;
+    *is_plain_inside = true;
+    for (; i < s->len; i++) {
+        if (s->data[i] != quote)
+            continue;
+        if (i + 1 == s->len || s->data[i + 1] != quote)
+            break;
+        *is_plain_inside = false;
+        i++;
+    }
+    if (i >= s->len)
+        return false;
+    *inner = slice_make(s->data + 1, i - 1);
+    *s = slice_from(*s, i + 1);
+    return true;
+}
+
+/* The name of a type may have quotes and brackets in it (`"odd]:"[]`); it ends with a bracket and a colon. */
+static bool skip_type(struct slice *s)
+{
+    struct slice inner;
+    bool is_plain_inside;
+    if (!take_prefix(s, SLICE_LITERAL("[")))
+        return false;
+    while (s->len > 0) {
+        if (take_prefix(s, SLICE_LITERAL("]:")))
+            return true;
+        if (s->data[0] != '"')
+            *s = slice_from(*s, 1);
+        else if (!take_quoted(s, '"', &inner, &is_plain_inside))
+            return false;
+    }
+    return false;
+}
+
+/* A value without quotes ends with a blank. `is_plain_value`: it is the column's text as it stands. */
+static bool take_value(struct slice *s, struct slice *value, bool *is_plain_value)
+{
+    size_t len = 0;
+    if (s->len > 0 && s->data[0] == '\'')
+        return take_quoted(s, '\'', value, is_plain_value);
+    while (len < s->len && s->data[len] != ' ' && s->data[len] != '\'')
+        len++;
+    *value = slice_make(s->data, len);
+    *s = slice_from(*s, len);
+    *is_plain_value = len > 0 && !slice_equal(*value, SLICE_LITERAL("null")) &&
+                      !slice_equal(*value, SLICE_LITERAL("unchanged-toast-datum"));
+    bool is_odd; /* B'101' */
+    struct slice inner;
+    if (s->len > 0 && s->data[0] == '\'') {
+        *is_plain_value = false;
+        return take_quoted(s, '\'', &inner, &is_odd);
+    }
+    return len > 0;
+}
+
+bool logical_column(struct slice row, const char *column, struct slice *value)
+{
+    char name[LOGICAL_NAME_SIZE];
+    bool is_plain_value;
+    struct slice rest = row;
+    if (take_prefix(&rest, SLICE_LITERAL(" old-key:")))
+        return false;
+    while (row.len > 0) {
+        if (!take_prefix(&row, SLICE_LITERAL(" ")) || !take_identifier(&row, name) || !skip_type(&row) ||
+            !take_value(&row, value, &is_plain_value))
+            return false;
+        if (strcmp(name, column) == 0)
+            return is_plain_value;
+    }
+    return false;
 }
 
 /* --- snapshots --- */

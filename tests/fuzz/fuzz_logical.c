@@ -18,6 +18,10 @@ static void change(struct slice text)
     logical_change_read(text, &c);
     inside(text, c.names);
     inside(text, c.prefix);
+    inside(text, c.row);
+    struct slice value;
+    if (c.row.len > 0 && logical_column(c.row, "id", &value))
+        inside(text, value);
     size_t left = c.names.len;
     while (logical_name_next(&c.names, &name)) {
         if (c.names.len >= left)

@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(value, data + 1, size - 1);
     if ((data[0] & 1) != 0 && size - 1 >= 16)
         put_checksum(value, size - 1);
-    struct entry *entry = store_redis_decode(slice_make(value, size - 1), &key, &vector, 1);
+    struct entry *entry = store_redis_decode(slice_make(value, size - 1), &key, &vector, 1, 1);
     if (entry != NULL && entry_answer(entry).len > 1u << 30)
         abort();
     entry_unref(entry);

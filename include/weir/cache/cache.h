@@ -305,11 +305,32 @@ void cache_fill_abort(struct cache_fill *fill, enum cache_abort why);
  */
 struct cache_write *cache_write_new(struct cache_worker *w, struct cache_database *d);
 
+/* The values of a statement; all of it may be empty. */
+struct cache_values {
+    struct slice text; /* with the literals */
+    struct slice bind; /* Bind's body after the two names */
+    const uint32_t *types;
+    size_t type_count;
+};
+
+/* The one row that a statement writes. Zeroed: it is not known that there is only one. */
+struct cache_row {
+    uint64_t version; /* of the catalog */
+    uint64_t hash;
+    uint32_t relation;
+};
+
+/* By its primary key among the values. Nearly free for classes that do not look for one row. */
+struct cache_row cache_row_of(struct cache_worker *w, struct cache_scope *scope, struct sql_class *class,
+                              const struct cache_values *values);
+
 /*
  * A statement of class `class` is about to be sent; does nothing for reads. After the mark it marks at once.
- * Without a scope (NULL) tables cannot be found, so that everything counts as written.
+ * Without a scope (NULL) tables cannot be found, so that everything counts as written. `row` is what
+ * cache_row_of has said; NULL where it was not asked.
  */
-void cache_write_add(struct cache_write *write, struct cache_scope *scope, struct sql_class *class);
+void cache_write_add(struct cache_write *write, struct cache_scope *scope, struct sql_class *class,
+                     const struct cache_row *row);
 /*
  * May statements of this class write although they only read: a view, a policy, or a function in place of a
  * built-in one may call a function that does. Nearly free. Without a scope (NULL) nothing is known of names:

@@ -154,8 +154,12 @@ struct database_write {
     struct mail mail;
 };
 
-/* Adds a relation of the write's own database; when memory is out the write becomes unknown. */
+/* Adds a relation of the write's own database: any of its rows. When memory is out the write becomes unknown.
+ */
 void database_write_add(struct database_write *w, uint32_t relation);
+/* Adds one of its rows, or new rows; see generations.h. False: there are so many that all are added. */
+bool database_write_add_row(struct database_write *w, uint32_t relation, uint64_t key_hash);
+void database_write_add_new_rows(struct database_write *w, uint32_t relation);
 /* Marks what is not marked yet, in this database and its peers. */
 void database_write_mark(struct database_write *w);
 /* Ends the marks and frees all. `has_changed`: tokens change; otherwise it is certain that nothing was

@@ -24,6 +24,7 @@ struct flight {
     struct entry_key key;
     struct vector_item *vector;
     size_t vector_count;
+    size_t found_count; /* so many of them are enough if the answer has a row */
     struct list waiters;
     bool is_listed;
 };

@@ -13,6 +13,21 @@
  * not reach 2^44.
  *
  * Slots are counted; the one of relation 0 is the database's epoch, part of every vector. Any thread.
+ *
+ * A relation has more than one, so that a write to one row leaves answers about other rows as they are:
+ *
+ *                       a write to ...   one row,     new rows   anything else
+ *                                        by its key
+ *   ANY                                  x            x          x       on which most answers depend
+ *   WHOLE                                                        x  \
+ *   NEW                                               x             |    on which answers about one row
+ * depend, with KEY, of the row                      x                          /    the KEY of that row
+ *
+ * So every write to rows that an answer depends on changes at least one number of its vector. An answer in
+ * which the row was found does not depend on NEW: of one key there is one row.
+ *
+ * KEY slots are a fixed number for the whole database, found by a hash: two rows may share one, which costs
+ * hits and is never wrong.
  */
 #ifndef WEIR_CACHE_GENERATIONS_H
 #define WEIR_CACHE_GENERATIONS_H
@@ -24,10 +39,13 @@
 
 struct generations;
 
+enum generation_kind { GENERATION_ANY, GENERATION_WHOLE, GENERATION_NEW, GENERATION_KEY };
+
 struct generation {
     _Atomic uint64_t value;
     _Atomic uint32_t references;
-    uint32_t relation; /* pg_class.oid; 0 is the epoch */
+    uint32_t relation; /* pg_class.oid; 0 is the epoch. KEY: its place among them */
+    enum generation_kind kind;
 };
 
 #define GENERATION_DIRTY_BITS 20
@@ -40,8 +58,13 @@ void generations_free(struct generations *g);
 /* The epoch's slot; lives as long as `g`. */
 struct generation *generations_epoch(struct generations *g);
 
-/* The slot of a relation, made if need be, with a reference for the caller. NULL when memory is out. */
-struct generation *generations_get(struct generations *g, uint32_t relation);
+/* The slot of a relation, made if need be, with a reference for the caller. NULL when memory is out. Not for
+ * KEY. */
+struct generation *generations_get(struct generations *g, uint32_t relation, enum generation_kind kind);
+
+/* The slot of a row, by row_key_hash; it lives as long as `g`, and references to it are not counted. NULL
+ * when memory is out. Takes no lock. */
+struct generation *generations_key(struct generations *g, uint64_t hash);
 struct generation *generation_ref(struct generation *slot);
 void generation_unref(struct generation *slot);
 

@@ -21,6 +21,7 @@
 #include "weir/util/slice.h"
 
 struct catalog;
+struct row_key;
 struct search_path;
 struct sql_class;
 
@@ -50,5 +51,18 @@ bool policy_has_datetime_word(struct slice bind);
 bool policy_write_set(const struct sql_class *class, const struct catalog *catalog,
                       const struct search_path *path, void (*add)(void *context, uint32_t oid),
                       void *context);
+
+/*
+ * The primary key by which the one statement of the class looks for its rows (all that it reads of the first
+ * relation in `reads`, or all that it writes); relation 0 where it does not, or where more may change than it
+ * says. For classes that policy_judge accepts, or of which policy_write_set knows everything.
+ */
+void policy_row_key(const struct sql_class *class, const struct catalog *catalog,
+                    const struct search_path *path, struct row_key *key);
+
+/* The relation that the class adds rows to and does not change otherwise; 0 for anything else. Of the same
+ * classes. */
+uint32_t policy_adds_rows_to(const struct sql_class *class, const struct catalog *catalog,
+                             const struct search_path *path);
 
 #endif

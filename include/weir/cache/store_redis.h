@@ -59,10 +59,10 @@ const struct store_redis_counters *store_redis_get_counters(const struct store_r
 void store_redis_encode(const struct entry *entry, struct buf *out);
 
 /*
- * The entry that a value stands for, if the value is whole and says exactly this key and this vector; else
- * NULL.
+ * The entry that a value stands for, if the value is whole and says exactly this key and this vector, or the
+ * first `found_count` of it; else NULL.
  */
 struct entry *store_redis_decode(struct slice value, const struct entry_key *key,
-                                 const struct vector_item *vector, size_t vector_count);
+                                 const struct vector_item *vector, size_t vector_count, size_t found_count);
 
 #endif

@@ -14,6 +14,7 @@
 
 #include "weir/cache/generations.h"
 #include "weir/cache/reason.h"
+#include "weir/cache/row_key.h"
 #include "weir/util/slice.h"
 
 struct analysis;
@@ -38,7 +39,13 @@ struct verdict {
     uint32_t write_count;      /* relations written, when known */
     uint32_t slot_count;       /* generations that a cacheable read depends on; the epoch is the first */
     uint32_t *writes;
+    struct row_key
+        write_row;     /* the one row written of that relation; the others in `writes` are written wholly */
+    uint32_t new_rows; /* or the relation that rows are added to; 0: neither */
     struct generation **slots; /* references */
+    struct row_key
+        read_row; /* the one row that is read of its relation, which is the first behind the epoch */
+    struct generation *whole, *new; /* references; what then stands for that relation, with the row's own */
 };
 
 struct verdicts *verdicts_new(void);
@@ -58,6 +65,13 @@ struct verdict_question {
 
 /* Valid until the next call. NULL when memory is out. */
 struct verdict *verdicts_get(struct verdicts *v, const struct verdict_question *q);
+
+/*
+ * The vector's slots for a request: at most slot_count + 2 are written to `items`, with references, and
+ * counted. The first `found_count` of them are enough once the row was found.
+ */
+size_t verdict_vector(const struct verdict *v, const struct cache_values *values, struct vector_item *items,
+                      size_t *found_count);
 
 /* Fills in what a verdict says to people: reason, detail, found, relations, which may point into `scratch`.
  */

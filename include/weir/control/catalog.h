@@ -24,6 +24,8 @@ enum {
     CATALOG_INHERITS = 1 << 2,   /* has parents or children (partitions too) */
     CATALOG_ODD_RELATIVE =
         1 << 3, /* one of its descendants may not be read from the cache; set by the builder */
+    CATALOG_KEY_LOGGED =
+        1 << 5, /* a change of its key shows in the log: it has the default replica identity */
     CATALOG_FAR_RELATIVE = 1 << 4, /* one of them is no permanent, logged, local table; set by the builder */
     CATALOG_HAS_TRIGGER = 1 << 8,
     CATALOG_HAS_RULE = 1 << 9,
@@ -34,6 +36,10 @@ enum {
         1 << 11, /* writing it may: defaults, constraints, indexes; set by the builder */
 };
 
+/* Of the one column of a primary key, where values that are written alike in one of these ways are equal to
+ * PostgreSQL, and others are not. */
+enum catalog_key { CATALOG_KEY_NONE, CATALOG_KEY_INTEGER, CATALOG_KEY_UUID, CATALOG_KEY_TEXT };
+
 struct catalog_relation {
     uint32_t oid;
     char kind;        /* pg_class.relkind */
@@ -41,6 +47,8 @@ struct catalog_relation {
     uint32_t flags;
     const char *schema;
     const char *name;
+    enum catalog_key key_kind; /* given by catalog_builder_key, for a relation that is known already */
+    const char *key;           /* the column's name; NULL without */
 };
 
 /* What concerns statements that do not name it. */
@@ -64,6 +72,9 @@ struct catalog_facts {
 struct catalog_builder *catalog_builder_new(const struct catalog_facts *facts);
 void catalog_builder_free(struct catalog_builder *b);
 void catalog_builder_relation(struct catalog_builder *b, const struct catalog_relation *relation);
+/* The primary key of a relation that has been told of; `is_logged` gives it CATALOG_KEY_LOGGED. */
+void catalog_builder_key(struct catalog_builder *b, uint32_t oid, const char *column, enum catalog_key kind,
+                         bool is_logged);
 /* A write (UPDATE, DELETE) to `from` may write `to` through a foreign key. */
 void catalog_builder_cascade(struct catalog_builder *b, uint32_t from, uint32_t to);
 void catalog_builder_inherit(struct catalog_builder *b, uint32_t parent, uint32_t child);
@@ -128,5 +139,7 @@ bool catalog_closure(const struct catalog *c, uint32_t oid, void (*add)(void *co
  * only where there are too many, or memory is out. */
 bool catalog_reach(const struct catalog *c, uint32_t oid, void (*add)(void *context, uint32_t oid),
                    void *context);
+/* May a write to some rows of `oid` come back to others of it, by foreign keys or inheritance? */
+bool catalog_comes_back(const struct catalog *c, uint32_t oid);
 
 #endif

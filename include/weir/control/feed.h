@@ -22,6 +22,7 @@
 struct catalog_facts;
 struct control_options;
 struct feed;
+struct logical_change;
 struct logical_name;
 struct loop;
 
@@ -38,8 +39,11 @@ struct feed_events {
     void (*began)(void *context, const struct catalog_facts *facts);
     /* A transaction has committed; what is returned stands for it. NULL, when memory is out, makes a gap. */
     void *(*transaction)(void *context);
-    /* It wrote this table, as it was called then; NULL: nobody knows what it wrote. */
-    void (*wrote)(void *context, void *transaction, const struct logical_name *name);
+    /* It wrote this row of this table, as it was called then; NULL: nobody knows what it wrote. Of rows added
+     * to one table in a run the first is told. False: of more of its rows of the table, in a run, nobody
+     * wants to know. */
+    bool (*wrote)(void *context, void *transaction, const struct logical_name *name,
+                  const struct logical_change *change);
     /* It wrote no rows: definitions may have changed. */
     void (*wrote_nothing)(void *context, void *transaction);
     /* Every snapshot from now on shows it, or `lost` came first. The last that is heard of it. */

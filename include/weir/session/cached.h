@@ -8,6 +8,7 @@
 #ifndef WEIR_SESSION_CACHED_H
 #define WEIR_SESSION_CACHED_H
 
+#include "weir/cache/cache.h"
 #include "weir/session/lease.h"
 #include "weir/sql/classify.h"
 #include "weir/util/slice.h"
@@ -73,9 +74,13 @@ void cached_end_fill(struct lease *lease, bool is_complete);
 
 /* --- writes --- */
 
-/* A message of this class is about to be sent; NULL: nobody knows what it does. False: memory is out, the
- * client has ended. */
-bool cached_sending(struct lease *lease, struct sql_class *class);
+/* The one row that a statement writes, for cached_sending: by the literals of a simple query, or by what was
+ * bound (Bind's body after the names) to parameters of these types. */
+struct cache_row cached_row(struct lease *lease, struct sql_class *class, const struct cache_values *values);
+
+/* A message of this class is about to be sent; NULL: nobody knows what it does. `row` may be NULL. False:
+ * memory is out, the client has ended. */
+bool cached_sending(struct lease *lease, struct sql_class *class, const struct cache_row *row);
 /* ReadyForQuery outside a block: what was written is visible. False: it may not be told yet; the server is
  * read again when it may. */
 APART bool cached_commit(struct lease *lease);

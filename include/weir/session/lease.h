@@ -12,6 +12,7 @@
 #ifndef WEIR_SESSION_LEASE_H
 #define WEIR_SESSION_LEASE_H
 
+#include "weir/cache/cache.h"
 #include "weir/pool/server.h"
 #include "weir/session/owed.h"
 #include "weir/track/profile.h"
@@ -36,6 +37,7 @@ struct lease {
     struct owed_queue owed;
     struct lease_portal *portals;       /* named portals of this transaction */
     struct statement *portal_statement; /* what the unnamed portal runs; counted */
+    struct cache_row portal_row;        /* that it writes */
     struct cache_fill *fill;            /* where the answer under way is stored, if all goes well */
     struct cached_bump *bump;           /* a confirmation of the cache that is waited for */
     struct cache_write *write;          /* what this transaction writes, as far as the cache is concerned */

@@ -155,6 +155,16 @@ struct sql_function {
 /* As `fields` of a statement has it. */
 uint32_t sql_name_hash(const char *name);
 
+/* `column = value` with a constant or a parameter as value, perhaps cast. */
+enum sql_cast { SQL_CAST_NONE, SQL_CAST_INTEGER, SQL_CAST_UUID, SQL_CAST_TEXT };
+
+struct sql_equality {
+    const char *column;
+    uint16_t param;   /* $n; 0: a literal */
+    uint16_t literal; /* its place among the literals of the text that template lifts, from 0 */
+    enum sql_cast cast;
+};
+
 /* One change of one setting, as set_config would be told. */
 struct sql_setting {
     const char *name;  /* lower case: "timezone", "role", "session_authorization", "app.tenant" */
@@ -180,7 +190,16 @@ struct sql_statement {
     bool is_advisory_counted; /* ... and each call runs once; else the count is not known */
     bool has_computed_cast;   /* casts something that is neither a constant nor a parameter */
     uint8_t begin_options;    /* enum sql_begin_option, with SQL_PLAIN_BEGIN */
-    uint32_t advisory_sum;    /* sum of fingerprints of the keys taken, minus those given back */
+    /*
+     * Of UPDATE and DELETE of one table, and of READ where the table named first in FROM is the only one
+     * there and named nowhere else: every row of it that is changed, or that the answer depends on, fulfils
+     * all of these, and UPDATE changes none of their columns. Not all that there are, perhaps.
+     */
+    const struct sql_equality *equalities;
+    uint16_t n_equalities;
+    bool is_row_for_row;   /* READ with equalities: no row of the answer without a row of that table */
+    bool only_adds_rows;   /* INSERT without ON CONFLICT DO UPDATE: rows that are there stay as they are */
+    uint32_t advisory_sum; /* sum of fingerprints of the keys taken, minus those given back */
 };
 
 enum sql_class_flag {

@@ -47,6 +47,13 @@ bool template_make(struct slice text, struct buf *scratch, struct template *out)
 void template_display(const struct template *t, struct buf *out);
 
 /*
+ * The literal that template_make lifts as the `place`-th (from 0) out of `text`: a number as it is written, a
+ * string without its quotes. False where there is none, or where quotes or backslashes in the string make it
+ * something else than its bytes.
+ */
+bool template_literal(struct slice text, unsigned place, struct slice *value);
+
+/*
  * Whether `value` (a string constant, or a bound text parameter) holds one of now, today, tomorrow, yesterday
  * as a word, in any case. Such text is not a constant to a date or time type.
  */

@@ -2,8 +2,8 @@
  * logical: what a server streams while it decodes its log with the plugin test_decoding.
  *
  * Two levels: the messages of a replication connection, and the text of one change in them. Views point into
- * the input. Rows are looked at no further than their table's name. Pure; any thread. Source: PostgreSQL
- * manual, "Streaming Replication Protocol", and contrib/test_decoding.
+ * the input. Of rows no more is looked at than their table's name, and one column where it is asked for.
+ * Pure; any thread. Source: PostgreSQL manual, "Streaming Replication Protocol", and contrib/test_decoding.
  */
 #ifndef WEIR_WIRE_LOGICAL_H
 #define WEIR_WIRE_LOGICAL_H
@@ -49,11 +49,15 @@ enum logical_change_kind {
     LOGICAL_UNKNOWN, /* something else: anything may have been written */
 };
 
+enum logical_action { LOGICAL_INSERT, LOGICAL_UPDATE, LOGICAL_DELETE, LOGICAL_TRUNCATE };
+
 struct logical_change {
     enum logical_change_kind kind;
-    uint32_t xid;        /* BEGIN, COMMIT: of the whole transaction, without its epoch */
-    struct slice names;  /* ROWS: for logical_name_next */
-    struct slice prefix; /* NOTE: begins with the prefix; where that ends a text cannot tell */
+    enum logical_action action; /* ROWS */
+    uint32_t xid;               /* BEGIN, COMMIT: of the whole transaction, without its epoch */
+    struct slice names;         /* ROWS: for logical_name_next */
+    struct slice row;           /* ROWS: for logical_column */
+    struct slice prefix;        /* NOTE: begins with the prefix; where that ends a text cannot tell */
 };
 
 void logical_change_read(struct slice text, struct logical_change *change);
@@ -70,6 +74,13 @@ struct logical_name {
  * `names` is not empty.
  */
 bool logical_name_next(struct slice *names, struct logical_name *name);
+
+/*
+ * The value of a column of the row, as text, as the row is afterwards (DELETE: as much as the log holds of
+ * what it was). False where it is not there, is null, has a quote in it, or where the row's key was another
+ * one before.
+ */
+bool logical_column(struct slice row, const char *column, struct slice *value);
 
 /* --- snapshots: the text of txid_current_snapshot() --- */
 

@@ -198,7 +198,7 @@ static struct cache_write *begin_write(struct world *w, const char *text)
 {
     struct sql_class *class = sql_classify(slice_str(text));
     struct cache_write *write = cache_write_new(w->workers[0], w->database);
-    cache_write_add(write, w->scope, class);
+    cache_write_add(write, w->scope, class, NULL);
     sql_class_unref(class);
     return write;
 }
@@ -504,7 +504,7 @@ static void test_c27_a_write_by_another_address_counts(void **state)
         .database = alias, .user = "anna", .profile = w->profile, .search_path = SLICE_LITERAL("public")};
     struct cache_scope *scope = cache_scope_get(w->cache, &options);
     struct cache_write *write = cache_write_new(w->workers[1], alias);
-    cache_write_add(write, scope, class);
+    cache_write_add(write, scope, class, NULL);
     cache_write_mark(write);
     expect_pass(w, (struct asking){.text = USERS}, CACHE_REASON_WRITE_UNDER_WAY);
     assert_true(cache_write_commit(write, NULL, NULL));
@@ -514,7 +514,7 @@ static void test_c27_a_write_by_another_address_counts(void **state)
     learn(alias, 2);
     store(w, (struct asking){.text = USERS}, "rows");
     write = cache_write_new(w->workers[1], alias);
-    cache_write_add(write, scope, class);
+    cache_write_add(write, scope, class, NULL);
     cache_write_mark(write);
     assert_true(cache_write_commit(write, NULL, NULL));
     expect_hit(w, (struct asking){.text = USERS}, "rows");
@@ -522,7 +522,7 @@ static void test_c27_a_write_by_another_address_counts(void **state)
     /* A write of unknown outcome there marks here, until it is proven gone here as well. */
     learn(alias, 1);
     write = cache_write_new(w->workers[1], alias);
-    cache_write_add(write, scope, class);
+    cache_write_add(write, scope, class, NULL);
     cache_write_mark(write);
     cache_write_unknown(write, 4711);
     run_mails(w);

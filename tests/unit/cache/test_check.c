@@ -54,7 +54,7 @@ struct had {
 static enum check_outcome compare(struct had stored, uint32_t type, const char *rows, int later)
 {
     struct generations *generations = generations_new();
-    struct generation *slot = generations_get(generations, 5);
+    struct generation *slot = generations_get(generations, 5, GENERATION_ANY);
     struct buf had_description = BUF_INIT, had_rows = BUF_INIT, description = BUF_INIT, now = BUF_INIT;
     describe(&had_description, stored.type);
     answer(&had_rows, stored.rows);

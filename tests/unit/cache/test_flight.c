@@ -18,7 +18,7 @@ static int set_up(void **state)
 {
     static struct world world;
     world.generations = generations_new();
-    world.slot = generations_get(world.generations, 1);
+    world.slot = generations_get(world.generations, 1, GENERATION_ANY);
     world.table = flight_table_new();
     *state = &world;
     return 0;

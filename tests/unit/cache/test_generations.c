@@ -16,7 +16,7 @@ static void remembers_only_what_is_clean(void **state)
 {
     (void)state;
     struct generations *g = generations_new();
-    struct generation *slot = generations_get(g, 17);
+    struct generation *slot = generations_get(g, 17, GENERATION_ANY);
     struct vector_item item = {slot, 0};
     assert_true(vector_remember(&item, 1));
     assert_true(vector_is_current(&item, 1));
@@ -37,7 +37,7 @@ static void test_c12_a_read_begun_before_the_write_is_not_current_after_it(void 
 {
     (void)state;
     struct generations *g = generations_new();
-    struct generation *slot = generations_get(g, 1);
+    struct generation *slot = generations_get(g, 1, GENERATION_ANY);
     struct vector_item fill = {slot, 0};
     assert_true(vector_remember(&fill, 1)); /* the read begins */
     generation_mark(slot);                  /* a write begins and completes while it runs */
@@ -51,7 +51,7 @@ static void marks_add_up(void **state)
 {
     (void)state;
     struct generations *g = generations_new();
-    struct generation *slot = generations_get(g, 1);
+    struct generation *slot = generations_get(g, 1, GENERATION_ANY);
     uint64_t token = generation_token(generation_read(slot));
     for (int i = 0; i < 1000; i++)
         generation_mark(slot);
@@ -75,11 +75,12 @@ static void pruned_slots_live_while_referenced(void **state)
 {
     (void)state;
     struct generations *g = generations_new();
-    struct generation *odd = generations_get(g, 7), *even = generations_get(g, 8);
+    struct generation *odd = generations_get(g, 7, GENERATION_ANY),
+                      *even = generations_get(g, 8, GENERATION_ANY);
     assert_int_equal(generations_count(g), 2);
     generations_prune(g, is_even, NULL);
     assert_int_equal(generations_count(g), 1);
-    struct generation *again = generations_get(g, 7);
+    struct generation *again = generations_get(g, 7, GENERATION_ANY);
     assert_ptr_not_equal(again, odd);
     assert_true(generation_is_clean(generation_read(odd)));
     generation_unref(again);
@@ -146,7 +147,7 @@ static void test_c12_no_reader_is_behind_a_completed_write(void **state)
 {
     (void)state;
     struct generations *g = generations_new();
-    world.slot = generations_get(g, 1);
+    world.slot = generations_get(g, 1, GENERATION_ANY);
     pthread_t writers[WRITERS], readers[READERS];
     for (int i = 0; i < READERS; i++)
         assert_int_equal(pthread_create(&readers[i], NULL, read_rows, NULL), 0);

@@ -101,7 +101,7 @@ static void write_table(const char *text)
 {
     struct sql_class *class = sql_classify(slice_str(text));
     struct cache_write *write = cache_write_new(world.worker, world.database);
-    cache_write_add(write, world.scope, class);
+    cache_write_add(write, world.scope, class, NULL);
     cache_write_mark(write);
     PQclear(PQexec(world.server, text));
     assert_true(cache_write_commit(write, NULL, NULL));
@@ -161,7 +161,7 @@ static void test_c15_c28_a_lost_commit_counts_when_its_backend_is_gone(void **st
     PGconn *lost = connect_server();
     struct sql_class *class = sql_classify(SLICE_LITERAL("INSERT INTO items SELECT 3 FROM pg_sleep(1)"));
     struct cache_write *write = cache_write_new(world.worker, world.database);
-    cache_write_add(write, world.scope, class);
+    cache_write_add(write, world.scope, class, NULL);
     sql_class_unref(class);
     cache_write_mark(write);
     assert_int_equal(PQsendQuery(lost, "INSERT INTO items SELECT 3 FROM pg_sleep(1)"), 1);

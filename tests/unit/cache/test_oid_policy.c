@@ -161,15 +161,16 @@ static void relations_that_the_catalog_knows(void **state)
     (void)state;
     struct catalog_builder *b = catalog_builder_new(&(struct catalog_facts){.database_oid = 1});
     static const struct catalog_relation list[] = {
-        {20000, 'r', 'p', CATALOG_ROW_SECURITY | CATALOG_ODD_COLUMN | CATALOG_HAS_RULE, "public", "t"},
-        {20001, 'v', 'p', 0, "public", "v"},
-        {20002, 'm', 'p', 0, "public", "m"},
-        {20003, 'p', 'p', 0, "public", "near"},
-        {20004, 'r', 'p', CATALOG_ODD_COLUMN, "public", "near_1"},
-        {20005, 'p', 'p', 0, "public", "far"},
-        {20006, 'p', 'p', 0, "public", "far_1"},
-        {20007, 'f', 'p', 0, "public", "far_1_1"},
-        {20008, 'r', 'u', 0, "public", "unlogged"},
+        {20000, 'r', 'p', CATALOG_ROW_SECURITY | CATALOG_ODD_COLUMN | CATALOG_HAS_RULE, "public", "t",
+         CATALOG_KEY_NONE, NULL},
+        {20001, 'v', 'p', 0, "public", "v", CATALOG_KEY_NONE, NULL},
+        {20002, 'm', 'p', 0, "public", "m", CATALOG_KEY_NONE, NULL},
+        {20003, 'p', 'p', 0, "public", "near", CATALOG_KEY_NONE, NULL},
+        {20004, 'r', 'p', CATALOG_ODD_COLUMN, "public", "near_1", CATALOG_KEY_NONE, NULL},
+        {20005, 'p', 'p', 0, "public", "far", CATALOG_KEY_NONE, NULL},
+        {20006, 'p', 'p', 0, "public", "far_1", CATALOG_KEY_NONE, NULL},
+        {20007, 'f', 'p', 0, "public", "far_1_1", CATALOG_KEY_NONE, NULL},
+        {20008, 'r', 'u', 0, "public", "unlogged", CATALOG_KEY_NONE, NULL},
     };
     for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
         catalog_builder_relation(b, &list[i]);

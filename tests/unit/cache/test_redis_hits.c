@@ -118,7 +118,7 @@ static void write_users(struct world *w)
 {
     struct sql_class *class = sql_classify(SLICE_LITERAL("UPDATE users SET id = 1"));
     struct cache_write *write = cache_write_new(w->worker, w->database);
-    cache_write_add(write, w->scope, class);
+    cache_write_add(write, w->scope, class, NULL);
     cache_write_mark(write);
     assert_true(cache_write_commit(write, NULL, NULL));
     sql_class_unref(class);

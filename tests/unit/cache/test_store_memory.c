@@ -21,7 +21,7 @@ static int set_up(void **state)
 {
     (void)state;
     generations = generations_new();
-    slot = generations_get(generations, 1);
+    slot = generations_get(generations, 1, GENERATION_ANY);
     return 0;
 }
 

@@ -53,7 +53,7 @@ static void values_come_back_as_they_went(void **state)
         if (sizes[i] > 10000)
             assert_true(value.len < sizes[i] / 10); /* compressed */
         struct entry_key key = key_of(entry);
-        struct entry *back = store_redis_decode(buf_slice(&value), &key, &item, 1);
+        struct entry *back = store_redis_decode(buf_slice(&value), &key, &item, 1, 1);
         assert_non_null(back);
         assert_true(slice_equal(entry_answer(back), entry_answer(entry)));
         assert_int_equal(entry_part(back, ENTRY_ROW_DESCRIPTION).len, 1);
@@ -78,14 +78,14 @@ static void test_c21_no_broken_value_is_believed(void **state)
         struct entry_key key = key_of(entry);
         store_redis_encode(entry, &value);
         for (size_t len = 0; len < value.len; len++)
-            assert_null(store_redis_decode(slice_make(value.data, len), &key, &item, 1));
+            assert_null(store_redis_decode(slice_make(value.data, len), &key, &item, 1, 1));
         for (size_t i = 0; i < value.len; i++) {
             value.data[i] ^= 0x40;
-            assert_null(store_redis_decode(buf_slice(&value), &key, &item, 1));
+            assert_null(store_redis_decode(buf_slice(&value), &key, &item, 1, 1));
             value.data[i] ^= 0x40;
         }
         buf_append_u8(&value, 0);
-        assert_null(store_redis_decode(buf_slice(&value), &key, &item, 1));
+        assert_null(store_redis_decode(buf_slice(&value), &key, &item, 1, 1));
         buf_free(&value);
         entry_unref(entry);
     }
@@ -101,11 +101,11 @@ static void test_c20_c21_another_key_or_vector_is_not_believed(void **state)
     struct entry_key key = key_of(entry), other = key;
     store_redis_encode(entry, &value);
     other.bytes = SLICE_LITERAL("the same hash, but another key");
-    assert_null(store_redis_decode(buf_slice(&value), &other, &item, 1));
+    assert_null(store_redis_decode(buf_slice(&value), &other, &item, 1, 1));
     struct vector_item newer = {slot, item.value + GENERATION_CHANGE};
-    assert_null(store_redis_decode(buf_slice(&value), &key, &newer, 1));
+    assert_null(store_redis_decode(buf_slice(&value), &key, &newer, 1, 1));
     struct vector_item two[2] = {item, item};
-    assert_null(store_redis_decode(buf_slice(&value), &key, two, 2));
+    assert_null(store_redis_decode(buf_slice(&value), &key, two, 2, 2));
     entry_unref(entry);
     buf_free(&value);
     buf_free(&scratch);
@@ -374,7 +374,7 @@ static int set_up(void **state)
     (void)state;
     signal(SIGPIPE, SIG_IGN); /* as the process does */
     generations = generations_new();
-    slot = generations_get(generations, 17);
+    slot = generations_get(generations, 17, GENERATION_ANY);
     return 0;
 }
 

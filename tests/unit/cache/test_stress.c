@@ -149,7 +149,7 @@ static void write_row(struct client *c)
 {
     struct cache_write *write = cache_write_new(c->cache, world.database);
     bool is_schema = dice(c, 50) == 0;
-    cache_write_add(write, world.scope, is_schema ? world.schema : world.write);
+    cache_write_add(write, world.scope, is_schema ? world.schema : world.write, NULL);
     cache_write_mark(write);
     if (dice(c, 10) == 0) {
         cache_write_rollback(write);

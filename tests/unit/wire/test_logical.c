@@ -200,6 +200,46 @@ static void test_c13_what_ran_has_ended(void **state)
     assert_false(logical_snapshot_shows_all(older, SLICE_LITERAL("odd")));
 }
 
+/* The value, "-" where there is none that can be told. */
+static void column_is(const char *text, const char *column, const char *expected)
+{
+    struct logical_change change;
+    struct slice value;
+    logical_change_read(slice_str(text), &change);
+    assert_int_equal(change.kind, LOGICAL_ROWS);
+    if (!logical_column(change.row, column, &value))
+        value = SLICE_LITERAL("-");
+    if (!slice_equal(value, slice_str(expected)))
+        fail_msg("%s\n  has %.*s in %s, not %s", text, (int)value.len, (const char *)value.data, column,
+                 expected);
+}
+
+static void a_column_of_a_row(void **state)
+{
+    (void)state;
+    const char *row =
+        "table public.t: UPDATE: id[integer]:5 v[text]:'a ''b'' id[integer]:9' \"a \"\"key\"[character "
+        "varying]:'x' n[numeric]:null d[text]:unchanged-toast-datum b[bit]:B'101' "
+        "l[\"odd]:\"[]]:'{1}' e[text]:'' z[bigint]:-7";
+    column_is(row, "id", "5");
+    column_is(row, "a \"key", "x");
+    column_is(row, "z", "-7");
+    column_is(row, "e", "");
+    column_is(row, "v", "-"); /* has quotes in it */
+    column_is(row, "n", "-");
+    column_is(row, "d", "-");
+    column_is(row, "b", "-");
+    column_is(row, "nothing", "-");
+    column_is("table public.t: DELETE: id[integer]:5", "id", "5");
+    column_is("table public.t: DELETE: (no-tuple-data)", "id", "-");
+    column_is("table public.t: TRUNCATE: (no-flags)", "id", "-");
+    column_is("table public.t: UPDATE: old-key: id[integer]:5 new-tuple: id[integer]:6", "id", "-");
+    column_is("table public.t: INSERT: a[text]:'id[integer]:5", "id", "-");
+    column_is("table public.t: INSERT: a[text:5 id[integer]:5", "id", "-");
+    column_is("table public.t: INSERT: a[integer]: id[integer]:5", "id", "-");
+    column_is("table public.t: INSERT:", "id", "-");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -209,6 +249,7 @@ int main(void)
         cmocka_unit_test(beginnings_and_ends),
         cmocka_unit_test(rows_name_their_table),
         cmocka_unit_test(rows_that_cannot_be_read),
+        cmocka_unit_test(a_column_of_a_row),
         cmocka_unit_test(notes_have_a_prefix),
         cmocka_unit_test(test_c13_a_snapshot_shows_what_has_ended),
         cmocka_unit_test(numbers_of_transactions_wrap),
