@@ -224,10 +224,13 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     bool is_sent;
     if (!sequence_prepare(lease, class))
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
+    uint64_t place = owed_next_place(&lease->owed);
+    enum cached_send send = cached_sending(lease, class);
+    if (send != CACHED_SEND)
+        return send == CACHED_HOLD ? ROUTE_WAIT : ROUTE_ENDED;
     if ((transaction_is_held(&client->tx) && !begin_flush(lease)) || !send_deallocate(lease, class, &is_sent))
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
-    if (!cached_sending(lease, class))
-        return ROUTE_ENDED;
+    cached_moved(lease, place);
     transaction_sending(&client->tx, class, false);
     sequence_sending(lease, class);
     bool is_gap = transaction_opens_gap(&client->tx, class);
@@ -298,11 +301,14 @@ COLD static enum route_step on_function_call(struct client *client, const struct
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if (!sequence_prepare(lease, sql_class_unparsable()))
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
+    uint64_t place = owed_next_place(&lease->owed);
+    enum cached_send send = lease->is_skipping ? CACHED_SEND : cached_sending(lease, NULL);
+    if (send != CACHED_SEND)
+        return send == CACHED_HOLD ? ROUTE_WAIT : ROUTE_ENDED;
     if (transaction_is_held(&client->tx) && !begin_flush(lease))
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
+    cached_moved(lease, place);
     if (!lease->is_skipping) {
-        if (!cached_sending(lease, NULL))
-            return ROUTE_ENDED;
         transaction_sending(&client->tx, sql_class_unparsable(), false);
         pin_set(&client->pins, PIN_CODE);
         if (!lease_owe(lease, (struct owed){.kind = OWED_FUNCTION}))
@@ -407,7 +413,8 @@ static bool has_to_wait(const struct client *client)
     if (lease == NULL)
         return false;
     /* A cancel still on its way is for what has ended, not for what would come next. */
-    return (lease->is_holding && client->stream_left == 0) || conn_is_congested(lease->server->conn) ||
+    return lease->is_announcing || (lease->is_holding && client->stream_left == 0) ||
+           conn_is_congested(lease->server->conn) ||
            (owed_is_empty(&lease->owed) && cancel_is_pending(lease->server) && client->stream_left == 0);
 }
 

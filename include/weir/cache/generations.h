@@ -97,6 +97,7 @@ static inline void generation_bump(struct generation *slot)
 struct vector_item {
     struct generation *slot; /* referenced by the vector's owner */
     uint64_t value;
+    uint64_t shared; /* the token in the ledger of several Weirs; 0 where there is none */
 };
 
 /* Reads every slot's number into the items. False if one is dirty: then nothing may be filled. */
@@ -107,6 +108,18 @@ static inline bool vector_is_current(const struct vector_item *items, size_t cou
 {
     for (size_t i = 0; i < count; i++)
         if (generation_read(items[i].slot) != items[i].value)
+            return false;
+    return true;
+}
+
+/* The same relations with the same tokens in the ledger. */
+static inline bool vector_is_shared_same(const struct vector_item *a, size_t a_count,
+                                         const struct vector_item *b, size_t b_count)
+{
+    if (a_count != b_count)
+        return false;
+    for (size_t i = 0; i < a_count; i++)
+        if (a[i].slot->relation != b[i].slot->relation || a[i].shared != b[i].shared)
             return false;
     return true;
 }
