@@ -31,7 +31,9 @@ class Group:
     def add(self, is_ready=True, url=None, port=None, **options):
         line = {"host": "127.0.0.1", "port": port or self.database.postgres.port, "dbname": self.database.name,
                 "control_user": "control"}
-        pooler = self.new_pooler({"test": line}, {**SHARED, "cache_redis": url or self.redis.url, **options}).start()
+        pooler = self.new_pooler({"test": line}, {**SHARED, "cache_redis": url or self.redis.url, **options})
+        pooler.port = pooler.options["listen_port"]
+        pooler.start()
         cache = Cache(pooler, self.database)
         self.weirs.append(cache)
         if is_ready:
