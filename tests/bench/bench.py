@@ -16,26 +16,12 @@ from harness.postgres import ROLES, Postgres  # noqa: E402
 from harness.redis import Redis  # noqa: E402
 from harness.system import raise_file_limit  # noqa: E402
 from load import BAR, AskRun, CpuRun, LoginRun, failure_free, syscalls_per_query  # noqa: E402
+from tables import middle, spread, table  # noqa: E402
+from writing import mix_gains, writer_costs  # noqa: E402
 
 FEW, MANY = 1000, 20000  # keys that are looked up
 LOAD_CLIENTS = 64
 CACHED = {"cache": "exact", "cache_writes": "through_weir", "cache_ttl": 3600}
-
-
-def table(heads, rows):
-    print("| " + " | ".join(heads) + " |")
-    print("|" + "---|" * len(heads))
-    for row in rows:
-        print("| " + " | ".join(str(cell) for cell in row) + " |")
-    print(flush=True)
-
-
-def middle(values, digits=2):
-    return f"{statistics.median(values):.{digits}f}" if values else "-"
-
-
-def spread(values):
-    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})" if values else "-"
 
 
 def relay_costs(contenders, options):
@@ -172,10 +158,17 @@ def main():
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--clients", type=lambda text: [int(n) for n in text.split(",")], default=[8, 64])
-    parser.add_argument("--only", choices=["relay", "syscalls", "cache", "logins"])
+    parser.add_argument("--only", choices=["relay", "syscalls", "cache", "logins", "writers", "mix"])
     parser.add_argument("--logins", type=int, default=5000)
+    parser.add_argument("--warm", type=int, default=60, metavar="SECONDS", help="to fill the cache before the mix of dear reads")
     options = parser.parse_args()
     raise_file_limit()
+    if options.only in (None, "writers"):
+        writer_costs(options)
+    if options.only in (None, "mix"):
+        mix_gains(options)
+    if options.only in ("writers", "mix"):
+        return
     postgres = Postgres(shared_preload_libraries="''", compute_query_id="off").start().make_roles()
     contenders = []
     try:

@@ -89,7 +89,7 @@ class Relay:
 class Pooled:
     def __init__(self, name, postgres, binary, modes, options):
         self.name, self.modes = name, modes
-        line = {"host": "127.0.0.1", "port": postgres.port, "dbname": "postgres", "control_user": "postgres"}
+        line = {"host": "127.0.0.1", "port": postgres.port, "dbname": "postgres", "control_user": "postgres", **options.pop("line", {})}
         self.pooler = Pooler({"postgres": line}, {"default_pool_size": 20, "max_client_conn": 1000, "log_stats": 0,
                                                   "log_connections": 0, "log_disconnections": 0, **options},
                              binary=binary)
@@ -100,6 +100,7 @@ class Pooled:
 
     @classmethod
     def weir(cls, postgres, name="weir", **options):
+        """Options of the file; those of the database's line are in `line`."""
         return cls(name, postgres, WEIR_BIN, ALL_MODES, options)
 
     @classmethod
