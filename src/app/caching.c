@@ -33,6 +33,8 @@ bool app_make_cache(struct app *app, struct error *error)
         .max_result_bytes = settings->cache_max_result_bytes,
         .redis_url = settings->cache_redis,
         .redis_timeout_us = settings->cache_redis_timeout_us,
+        .is_shared = settings->cache_share != 0,
+        .lease_us = settings->cache_lease_us,
     };
     list_init(&app->watched);
     if (!config_has_cache(app->config))

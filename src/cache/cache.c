@@ -9,6 +9,7 @@
 #include "weir/cache/flight.h"
 #include "weir/cache/redis_target.h"
 #include "weir/cache/scope.h"
+#include "weir/cache/share.h"
 #include "weir/cache/store_memory.h"
 #include "weir/cache/row_key.h"
 #include "weir/cache/store_redis.h"
@@ -35,7 +36,12 @@ struct cache *cache_new(const struct cache_options *options, struct worker *cont
         if (c->redis == NULL)
             goto failed;
     }
-    c->databases = databases_new(control);
+    if (options->is_shared && c->redis != NULL) {
+        c->share = share_new(control, c->redis, options->lease_us);
+        if (c->share == NULL)
+            goto out_of_memory;
+    }
+    c->databases = databases_new(control, c->share);
     c->scopes = scopes_new(options->seed);
     c->memory = store_memory_new(options->memory_bytes, options->seed);
     c->flights = flight_table_new();
@@ -43,6 +49,7 @@ struct cache *cache_new(const struct cache_options *options, struct worker *cont
     if (c->databases != NULL && c->scopes != NULL && c->memory != NULL && c->flights != NULL &&
         c->distrust != NULL)
         return c;
+out_of_memory:
     error_set(error, "out of memory");
 failed:
     cache_free(c);
@@ -51,6 +58,7 @@ failed:
 
 void cache_stop(struct cache *c)
 {
+    share_stop(c->share);
     databases_stop(c->databases);
 }
 
@@ -63,6 +71,7 @@ void cache_free(struct cache *c)
     flight_table_free(c->flights);
     distrust_free(c->distrust);
     databases_free(c->databases);
+    share_free(c->share);
     redis_target_free(c->redis);
     pthread_mutex_destroy(&c->mutex);
     free(c);
@@ -134,9 +143,11 @@ struct cache_worker *cache_worker_new(struct cache *c, struct worker *worker)
     w->worker = worker;
     w->random = c->seed ^ (uint64_t)(uintptr_t)w;
     w->verdicts = verdicts_new();
-    if (c->redis != NULL)
+    if (c->share != NULL)
+        w->share = share_client_new(c->share, worker, c->redis);
+    else if (c->redis != NULL)
         w->redis = store_redis_new(worker, c->redis, c->redis_timeout_us, c->seed);
-    if (w->verdicts == NULL || (c->redis != NULL && w->redis == NULL)) {
+    if (w->verdicts == NULL || (c->redis != NULL && w->redis == NULL && w->share == NULL)) {
         verdicts_free(w->verdicts);
         store_redis_free(w->redis);
         free(w);
@@ -175,10 +186,13 @@ void cache_worker_stop(struct cache_worker *w)
 {
     store_redis_free(w->redis);
     w->redis = NULL;
+    share_client_stop(w->share);
 }
 
 bool cache_worker_redis_is_up(const struct cache_worker *w)
 {
+    if (w->share != NULL)
+        return share_client_is_up(w->share);
     return w->redis == NULL || store_redis_is_up(w->redis);
 }
 
@@ -195,6 +209,7 @@ void cache_worker_free(struct cache_worker *w)
     retire_counters(c, &w->counters);
     pthread_mutex_unlock(&c->mutex);
     cache_worker_stop(w);
+    share_client_free(w->share);
     verdicts_free(w->verdicts);
     buf_free(&w->key);
     free(w);
@@ -231,6 +246,7 @@ struct cache_write *cache_write_new(struct cache_worker *w, struct cache_databas
     if (write == NULL)
         return NULL;
     write->base.database = database_ref(d);
+    write->base.client = w->share;
     write->worker = w;
     return write;
 }
@@ -351,6 +367,21 @@ void cache_write_mark(struct cache_write *write)
 {
     if (write->has_content)
         database_write_mark(&write->base);
+}
+
+enum cache_word cache_write_may_go(struct cache_write *write, void (*done)(void *context), void *context)
+{
+    if (!write->has_content || write->base.client == NULL)
+        return CACHE_WRITE_GO;
+    switch (share_announce(&write->base, done, context)) {
+    case SHARE_WAIT:
+        return CACHE_WRITE_WAIT;
+    case SHARE_REFUSED:
+        return CACHE_WRITE_REFUSED;
+    case SHARE_GO:
+        break;
+    }
+    return CACHE_WRITE_GO;
 }
 
 bool cache_write_commit(struct cache_write *write, void (*done)(void *context), void *context)

@@ -23,12 +23,13 @@
 /* A watch looks every second; after this long without a good look nothing is believed. */
 enum { BELIEF_US = 3000000, ANALYSES_PER_SECOND = 20 };
 
-struct databases *databases_new(struct worker *control)
+struct databases *databases_new(struct worker *control, struct share *share)
 {
     struct databases *all = calloc(1, sizeof(*all));
     if (all == NULL)
         return NULL;
     all->control = control;
+    all->share = share;
     pthread_mutex_init(&all->mutex, NULL);
     return all;
 }
@@ -37,10 +38,12 @@ void database_change_epoch(struct cache_database *d)
 {
     generation_bump(generations_epoch(d->generations));
     atomic_fetch_add_explicit(&d->group->all->epoch_changes, 1, memory_order_relaxed);
+    share_want_epoch(d);
 }
 
 static void free_database(struct cache_database *d)
 {
+    share_database_free(d);
     catalog_unref(d->catalog);
     analyses_free(d->analyses);
     generations_free(d->generations);
@@ -101,6 +104,7 @@ static struct cache_database *database_new(struct databases *all, struct group *
     if (d == NULL)
         return NULL;
     d->group = group;
+    share_database_init(d);
     d->host = strdup(host);
     d->port = port;
     d->generations = generations_new();
@@ -262,11 +266,14 @@ void database_confirm(struct cache_database *d, bool has_lock)
 
 static void on_ready(void *context, struct catalog *catalog)
 {
+    share_database_unready(context);
     database_learn(context, catalog);
+    share_database_ready(context);
 }
 
 static void on_unready(void *context, const char *reason)
 {
+    share_database_unready(context);
     database_unlearn(context, reason);
 }
 
@@ -278,6 +285,7 @@ static void on_confirmed(void *context, bool has_lock)
 static void on_checked(void *context, uint64_t check)
 {
     database_feed_checked(context, check);
+    share_database_checked(context, check);
 }
 
 /* Mail: definitions may have changed. */
@@ -330,7 +338,8 @@ bool database_is_believed(const struct cache_database *d, uint64_t now_us)
 {
     return atomic_load_explicit(&d->is_usable, memory_order_acquire) &&
            now_us < atomic_load_explicit(&d->confirmed_us, memory_order_relaxed) + BELIEF_US &&
-           now_us < atomic_load_explicit(&d->fed.until_us, memory_order_relaxed);
+           now_us < atomic_load_explicit(&d->fed.until_us, memory_order_relaxed) &&
+           (d->group->all->share == NULL || share_is_believed(d, now_us));
 }
 
 bool database_is_told_at_once(const struct cache_database *d)
@@ -347,6 +356,9 @@ void cache_database_reason(const struct cache_database *d, char *text, size_t si
     const char *reason = d->reason;
     if (reason[0] == '\0')
         reason = database_feed_reason(d, now);
+    if (reason[0] == '\0' && d->group->all->share != NULL && !share_is_believed(d, now))
+        reason =
+            d->share.reason[0] != '\0' ? d->share.reason : "the ledger of the shared cache has fallen behind";
     if (reason[0] == '\0' && !database_is_believed(d, now))
         reason = "the control connection is silent";
     snprintf(text, size, "%s", reason);
@@ -436,6 +448,7 @@ static void stop_watching(struct cache_database *d, const char *reason)
     analyst_free(d->analyst);
     d->analyst = NULL;
     database_feed_stop(d);
+    share_database_stop(d);
     watch_free(d->watch);
     d->watch = NULL;
     d->has_lock = false;
@@ -486,7 +499,8 @@ bool database_watch(struct cache_database *d, enum cache_mode strongest,
                                         .confirmed = on_confirmed,
                                         .checked = on_checked,
                                         .context = d};
-    const struct watch_options options = {.wants_exact = strongest == CACHE_EXACT};
+    const struct watch_options options = {.wants_exact = strongest == CACHE_EXACT,
+                                          .is_shared = d->group->all->share != NULL};
     d->watch = watch_new(worker_loop(d->group->all->control), connection, &options, &events);
     if (d->watch == NULL || !database_feed_start(d, connection, feed)) {
         stop_watching(d, "out of memory");
@@ -502,6 +516,7 @@ bool database_watch(struct cache_database *d, enum cache_mode strongest,
     list_for_each(&d->orphans, node)
         database_write_await(list_entry(node, struct database_write, orphan_node));
     pthread_mutex_unlock(&d->group->mutex);
+    share_database_start(d, strongest == CACHE_EXACT);
     watch_start(d->watch);
     return true;
 }

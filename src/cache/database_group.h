@@ -20,6 +20,7 @@ struct group {
 
 struct databases {
     struct worker *control;
+    struct share *share;   /* NULL: this process is alone */
     pthread_mutex_t mutex; /* of the list of groups */
     struct group *groups;
     uint64_t next_id;

@@ -49,8 +49,8 @@ struct entry *entry_new(const struct entry_contents *contents)
     e->size = size;
     e->key_len = contents->key.bytes.len;
     for (size_t i = 0; i < contents->vector_count; i++)
-        e->vector[i] =
-            (struct vector_item){generation_ref(contents->vector[i].slot), contents->vector[i].value};
+        e->vector[i] = (struct vector_item){generation_ref(contents->vector[i].slot),
+                                            contents->vector[i].value, contents->vector[i].shared};
     memcpy(key_start(e), contents->key.bytes.data, e->key_len);
     size_t offset = 0;
     for (int i = 0; i < ENTRY_PART_COUNT; i++) {

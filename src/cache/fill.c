@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "share_reads.h"
 #include "weir/cache/check.h"
 #include "weir/cache/database.h"
 #include "weir/cache/scope.h"
@@ -120,6 +121,9 @@ static void deliver(struct mail *mail)
     if (answer.outcome == CACHE_HIT) {
         cache_count(&counters->hits, 1);
         cache_count(&counters->saved_us, entry_cost_us(answer.entry));
+    } else if (answer.outcome == CACHE_PASS && answer.reason != CACHE_REASON_FETCH_FAILED) {
+        cache_count(&counters->passes, 1);
+        cache_count(&counters->passes_by_reason[answer.reason], 1);
     } else {
         cache_count(&counters->misses, 1);
     }
@@ -127,6 +131,11 @@ static void deliver(struct mail *mail)
     void *context = wait->context;
     free(wait);
     answered(context, &answer);
+}
+
+void wait_deliver(struct cache_wait *wait)
+{
+    deliver(&wait->mail);
 }
 
 void wait_tell(struct cache_wait *wait, const struct cache_answer *answer)
@@ -307,7 +316,8 @@ enum cache_committed cache_fill_commit(struct cache_fill *fill, uint64_t now_us)
     if (entry != NULL) {
         cache_count(&w->counters.fills, 1);
         store_memory_put(w->cache->memory, entry, now_us);
-        if (w->redis != NULL && store_redis_put(w->redis, entry, now_us))
+        if ((w->redis != NULL && store_redis_put(w->redis, entry, now_us)) ||
+            (w->share != NULL && share_store(w, fill->scope, entry, now_us)))
             cache_count(&w->counters.redis_stores, 1);
     } else {
         cache_count(&w->counters.fills_refused, 1);

@@ -57,8 +57,10 @@ static void wait_for(struct flight *flight, struct flight_waiter *waiter)
     list_push_back(&flight->waiters, &waiter->node);
 }
 
-static bool try_join(struct flight *flight, struct flight_waiter *waiter)
+static bool try_join(struct flight *flight, const struct flight *own, struct flight_waiter *waiter)
 {
+    if (!vector_is_shared_same(flight->vector, flight->vector_count, own->vector, own->vector_count))
+        return false;
     for (size_t i = 0; i < flight->vector_count; i++)
         if (!generation_is_clean(flight->vector[i].value))
             return false;
@@ -78,7 +80,7 @@ enum flight_role flight_enter(struct flight_table *t, struct flight *flight, str
     pthread_mutex_lock(&shard->mutex);
     struct flight *present = find(shard, &flight->key);
     if (present != NULL) {
-        role = waiter != NULL && try_join(present, waiter) ? FLIGHT_JOINED : FLIGHT_APART;
+        role = waiter != NULL && try_join(present, flight, waiter) ? FLIGHT_JOINED : FLIGHT_APART;
     } else {
         struct flight **head = bucket_for(shard, &flight->key);
         flight->next = *head;
@@ -96,7 +98,7 @@ bool flight_join(struct flight_table *t, const struct entry_key *key, struct fli
     struct shard *shard = shard_for(t, key);
     pthread_mutex_lock(&shard->mutex);
     struct flight *present = find(shard, key);
-    bool is_joined = present != NULL && try_join(present, waiter);
+    bool is_joined = present != NULL && try_join(present, present, waiter);
     pthread_mutex_unlock(&shard->mutex);
     return is_joined;
 }

@@ -7,6 +7,7 @@
 #include "weir/cache/generations.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct bucket {
@@ -172,6 +173,16 @@ size_t generations_count(struct generations *g)
     size_t count = g->count;
     pthread_mutex_unlock(&g->mutex);
     return count;
+}
+
+struct slice generation_name(const struct generation *slot, char *text)
+{
+    static const char *const forms[] = {[GENERATION_ANY] = "%u",
+                                        [GENERATION_WHOLE] = "%uw",
+                                        [GENERATION_NEW] = "%un",
+                                        [GENERATION_KEY] = "k%u"};
+    int len = snprintf(text, GENERATION_NAME_SIZE, forms[slot->kind], slot->relation);
+    return slice_make(text, (size_t)len);
 }
 
 bool vector_remember(struct vector_item *items, size_t count)

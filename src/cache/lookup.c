@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "share_reads.h"
 #include "weir/cache/cache.h"
 #include "weir/cache/check.h"
 #include "weir/cache/database.h"
@@ -245,7 +246,8 @@ static uint64_t next_random(struct cache_worker *w)
 static bool is_to_be_checked(struct cache_worker *w, const struct cache_request *r)
 {
     unsigned one_in = atomic_load_explicit(&w->cache->check_one_in, memory_order_relaxed);
-    if (one_in == 0 || r->mode != CACHE_EXACT || !database_is_told_at_once(r->scope->database))
+    if (one_in == 0 || r->mode != CACHE_EXACT || w->share != NULL ||
+        !database_is_told_at_once(r->scope->database))
         return false;
     if (w->until_check == 0 || w->until_check > 2 * (uint64_t)one_in)
         w->until_check = 1 + (unsigned)(next_random(w) % (2 * (uint64_t)one_in - 1));
@@ -290,6 +292,16 @@ void cache_lookup(struct cache_worker *w, const struct cache_request *r, cache_a
         return;
     }
     struct entry *entry = find(w, r, &key);
+    if (w->share != NULL) {
+        verdict->hits += entry != NULL;
+        verdict->misses += entry == NULL;
+        reason = entry == NULL ? judge_parameters(r) : CACHE_REASON_NONE;
+        if (reason == CACHE_REASON_NONE)
+            reason = share_lookup(w, r, verdict, &key, entry, answered, context, answer);
+        if (reason != CACHE_REASON_NONE)
+            answer_pass(w, reason, answer);
+        return;
+    }
     if (entry != NULL) {
         if (is_to_be_checked(w, r) && begin_check(w, r, verdict, &key, entry, answer))
             return;

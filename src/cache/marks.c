@@ -155,6 +155,8 @@ static void unmark_all(struct database_write *w, bool has_changed)
     for (size_t i = 0; i < w->peer_count; i++)
         unmark(w->peers[i], generations_epoch(w->peers[i]->generations), has_changed);
     list_remove(&d->writes, &w->node);
+    if (w->legacy_round != 0 && w->legacy_round == d->share.legacy_round && --d->share.legacy_left == 0)
+        share_poke(d, false);
     if (list_node_is_linked(&w->orphan_node))
         list_remove(&d->orphans, &w->orphan_node);
     if (w->is_schema && has_changed)
@@ -171,6 +173,7 @@ void database_write_end(struct database_write *w, bool has_changed)
         unmark_all(w, has_changed);
         pthread_mutex_unlock(&d->group->mutex);
     }
+    share_write_ended(w, has_changed);
     for (size_t i = 0; i < w->slot_count; i++)
         generation_unref(w->slots[i]);
     for (size_t i = 0; i < w->peer_count; i++)
@@ -237,7 +240,10 @@ static struct database_write *split_peer(struct cache_database *peer, uint32_t p
 void database_write_orphan(struct database_write *w, uint32_t pid)
 {
     database_write_mark(w);
+    share_forget_waiter(w);
     struct cache_database *d = w->database;
+    if (w->client != NULL) /* it ends there */
+        w->client = share_control_client(d->group->all->share);
     struct worker *control = d->group->all->control;
     pthread_mutex_lock(&d->group->mutex);
     for (size_t i = 0; i < w->peer_count; i++) {

@@ -30,13 +30,14 @@ enum {
 
 /* --- out --- */
 
-static void append_body(const struct entry *entry, struct buf *body)
+static void append_body(const struct entry *entry, const struct value_form *form, struct buf *body)
 {
     size_t count;
     const struct vector_item *vector = entry_vector(entry, &count);
-    struct slice key = entry_key_bytes(entry);
-    buf_append_u64(body, entry_stored_us(entry));
-    buf_append_u64(body, entry_expires_us(entry));
+    struct slice key = form != NULL ? form->key : entry_key_bytes(entry);
+    uint64_t ahead = form != NULL ? form->ahead_us : 0, expires = entry_expires_us(entry);
+    buf_append_u64(body, entry_stored_us(entry) + ahead);
+    buf_append_u64(body, expires == UINT64_MAX ? expires : expires + ahead);
     buf_append_u64(body, entry_cost_us(entry));
     buf_append_u32(body, (uint32_t)key.len);
     buf_append_u32(body, (uint32_t)count);
@@ -46,7 +47,7 @@ static void append_body(const struct entry *entry, struct buf *body)
     for (size_t i = 0; i < count; i++) {
         buf_append_u32(body, vector[i].slot->relation);
         buf_append_u8(body, (uint8_t)vector[i].slot->kind);
-        buf_append_u64(body, vector[i].value);
+        buf_append_u64(body, form != NULL ? vector[i].shared : vector[i].value);
     }
     for (int i = 0; i < ENTRY_PART_COUNT; i++)
         buf_append_slice(body, entry_part(entry, (enum entry_part)i));
@@ -77,10 +78,10 @@ static uint64_t checksum(uint8_t flags, uint32_t body_len, struct slice stored)
     return XXH3_64bits_withSeed(stored.data, stored.len, (uint64_t)flags << 32 | body_len);
 }
 
-void store_redis_encode(const struct entry *entry, struct buf *out)
+void redis_value_encode(const struct entry *entry, const struct value_form *form, struct buf *out)
 {
     struct buf body = BUF_INIT;
-    append_body(entry, &body);
+    append_body(entry, form, &body);
     if (buf_failed(&body) || body.len > BODY_MAX) {
         out->failed = true;
         buf_free(&body);
@@ -134,20 +135,26 @@ static struct slice open_body(struct slice value, struct buf *scratch)
     return got >= 0 && (uint32_t)got == len ? slice_make(scratch->data, len) : SLICE_EMPTY;
 }
 
-static bool is_vector_same(struct slice *rest, const struct vector_item *vector, size_t count)
+static bool is_vector_same(struct slice *rest, const struct vector_item *vector, size_t count, bool is_shared)
 {
     bool is_same = true;
     for (size_t i = 0; i < count; i++) {
         is_same &= (uint32_t)get(rest, 4) == vector[i].slot->relation;
         is_same &= get(rest, 1) == (uint64_t)vector[i].slot->kind;
-        is_same &= get(rest, 8) == vector[i].value;
+        is_same &= get(rest, 8) == (is_shared ? vector[i].shared : vector[i].value);
     }
     return is_same;
 }
 
-static struct entry *read_body(struct slice body, const struct entry_key *key,
+static uint64_t back(uint64_t time_us, uint64_t ahead_us)
+{
+    return time_us > ahead_us ? time_us - ahead_us : 0;
+}
+
+static struct entry *read_body(struct slice body, const struct entry_key *key, const struct value_form *form,
                                const struct vector_item *vector, size_t vector_count, size_t found_count)
 {
+    struct slice key_bytes = form != NULL ? form->key : key->bytes;
     if (body.len < FIXED_BYTES)
         return NULL;
     struct entry_contents contents = {.key = *key, .vector = vector};
@@ -160,19 +167,36 @@ static struct entry *read_body(struct slice body, const struct entry_key *key,
         total += lengths[i] = get(&body, 4);
     contents.vector_count = count;
     if (total != body.len || (count != vector_count && count != found_count) ||
-        !slice_equal(cut(&body, key_len), key->bytes) || !is_vector_same(&body, vector, count))
+        !slice_equal(cut(&body, key_len), key_bytes) || !is_vector_same(&body, vector, count, form != NULL))
         return NULL;
+    if (form != NULL) {
+        contents.stored_us = back(contents.stored_us, form->ahead_us);
+        if (contents.expires_us != UINT64_MAX)
+            contents.expires_us = back(contents.expires_us, form->ahead_us);
+    }
     for (int i = 0; i < ENTRY_PART_COUNT; i++)
         contents.parts[i] = cut(&body, lengths[i]);
     return entry_new(&contents);
 }
 
-struct entry *store_redis_decode(struct slice value, const struct entry_key *key,
-                                 const struct vector_item *vector, size_t vector_count, size_t found_count)
+struct entry *redis_value_decode(struct slice value, const struct entry_key *key,
+                                 const struct value_form *form, const struct vector_item *vector,
+                                 size_t vector_count, size_t found_count)
 {
     struct buf scratch = BUF_INIT;
     struct slice body = open_body(value, &scratch);
-    struct entry *entry = read_body(body, key, vector, vector_count, found_count);
+    struct entry *entry = read_body(body, key, form, vector, vector_count, found_count);
     buf_free(&scratch);
     return entry;
+}
+
+void store_redis_encode(const struct entry *entry, struct buf *out)
+{
+    redis_value_encode(entry, NULL, out);
+}
+
+struct entry *store_redis_decode(struct slice value, const struct entry_key *key,
+                                 const struct vector_item *vector, size_t vector_count, size_t found_count)
+{
+    return redis_value_decode(value, key, NULL, vector, vector_count, found_count);
 }

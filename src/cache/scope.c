@@ -11,8 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/evp.h>
+
 #include "weir/cache/database.h"
 #include "weir/track/profile.h"
+#include "weir/util/buf.h"
 
 enum { BUCKETS = 4096 };
 
@@ -106,6 +109,31 @@ static bool find_path(struct cache_scope *s, const struct cache_scope_options *o
     return s->role != NULL && search_path_parse(&s->path, text, s->role);
 }
 
+static void digest_text(struct buf *all, struct slice text)
+{
+    buf_append_u32(all, (uint32_t)text.len);
+    buf_append_slice(all, text);
+}
+
+/* The baseline names the server and the database in it. False when memory is out. */
+static bool make_digest(struct cache_scope *s)
+{
+    struct buf all = BUF_INIT;
+    unsigned len = 0;
+    digest_text(&all, s->user);
+    digest_text(&all, s->baseline);
+    digest_text(&all, s->baseline_path);
+    for (size_t i = 0; i < profile_count(s->profile); i++) {
+        struct profile_setting setting = profile_at(s->profile, i);
+        digest_text(&all, setting.name);
+        digest_text(&all, setting.value);
+    }
+    bool is_made =
+        !buf_failed(&all) && EVP_Digest(all.data, all.len, s->digest, &len, EVP_sha256(), NULL) == 1;
+    buf_free(&all);
+    return is_made;
+}
+
 static struct cache_scope *scope_new(const struct cache_scope_options *o)
 {
     struct slice user = slice_str(o->user);
@@ -124,6 +152,10 @@ static struct cache_scope *scope_new(const struct cache_scope_options *o)
     s->database = database_ref(o->database);
     s->profile = profile_ref(o->profile);
     atomic_init(&s->references, 1);
+    if (!make_digest(s)) {
+        free_scope(s);
+        return NULL;
+    }
     return s;
 }
 

@@ -287,7 +287,11 @@ static void insert_node(struct store_memory *s, struct shard *shard, struct node
 
 static bool says_more(const struct entry *present, const struct entry *offered, uint64_t now_us)
 {
-    return entry_part(present, ENTRY_ROW_DESCRIPTION).len > 0 &&
+    size_t count, offered_count;
+    const struct vector_item *vector = entry_vector(present, &count);
+    const struct vector_item *offered_vector = entry_vector(offered, &offered_count);
+    return vector_is_shared_same(vector, count, offered_vector, offered_count) &&
+           entry_part(present, ENTRY_ROW_DESCRIPTION).len > 0 &&
            entry_part(offered, ENTRY_ROW_DESCRIPTION).len == 0 && entry_expires_us(present) > now_us &&
            entry_is_current(present);
 }

@@ -21,11 +21,17 @@ static void check_cache(const struct config *config, const char *where, enum cac
             problems, where, 0,
             "cache = exact needs cache_feed = on or synchronous, by which Weir learns of writes that "
             "others make, or cache_writes = through_weir, the promise that there are none");
-    if (mode == CACHE_EXACT && config->settings.so_reuseport)
+    if (mode == CACHE_EXACT && config->settings.so_reuseport && !config->settings.cache_share)
         config_problem(
             problems, where, 0,
             "cache = exact and so_reuseport = 1: another process on the same port would take writes "
-            "that this one does not see; use cache = ttl, or a port of its own");
+            "that this one does not see; use cache_share = 1 in all of them, cache = ttl, or a port of its "
+            "own");
+    if (mode != CACHE_OFF && feed != CACHE_FEED_OFF && config->settings.cache_share)
+        config_problem(
+            problems, where, 0,
+            "cache_share = 1 does not go together with cache_feed: what a feed tells is not shared; use "
+            "cache_writes = through_weir without a feed, or cache_share = 0");
     if (mode == CACHE_TTL && ttl_us == 0)
         config_problem(problems, where, 0,
                        "cache = ttl needs a cache_ttl above 0: nothing else ends the life of an answer");
@@ -96,6 +102,10 @@ void config_check(const struct config *config, struct config_problems *problems)
         config_problem(problems, config->path, 0,
                        "auth_type = hba needs auth_hba_file, the file with the rules");
     check_tls(config, problems);
+    if (s->cache_share && s->cache_redis[0] == '\0')
+        config_problem(
+            problems, config->path, 0,
+            "cache_share = 1 needs cache_redis, the Redis by which the Weirs tell each other of writes");
     if (s->http_port != 0 && !is_loopback(s->http_addr) && s->http_token_file[0] == '\0')
         config_problem(problems, config->path, 0,
                        "http_addr = %s is not a loopback address: http_token_file is needed", s->http_addr);

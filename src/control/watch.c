@@ -131,6 +131,7 @@ static const char confirm_query[] =
     "WHEN EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND "
     "l.objsubid = 2 "
     "AND l.pid = pg_catalog.pg_backend_pid() AND l.classid = 1466263922 AND l.objid = 1) THEN true "
+    "WHEN $2 = 't' THEN pg_catalog.pg_try_advisory_lock_shared(1466263922, 1) "
     "ELSE pg_catalog.pg_try_advisory_lock(1466263922, 1) END";
 
 static void on_confirmed(void *context, const struct pg_result *result, const char *error)
@@ -153,8 +154,8 @@ static void on_confirmed(void *context, const struct pg_result *result, const ch
 
 static void confirm(struct watch *w)
 {
-    const char *wants_exact = w->options.wants_exact ? "t" : "f";
-    ask(w, confirm_query, &wants_exact, 1, on_confirmed);
+    const char *const parameters[] = {w->options.wants_exact ? "t" : "f", w->options.is_shared ? "t" : "f"};
+    ask(w, confirm_query, parameters, 2, on_confirmed);
 }
 
 /* --- loading --- */
@@ -329,6 +330,17 @@ uint64_t watch_check(struct watch *w)
     "AND a.datid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = "                           \
     "pg_catalog.current_database())"
 
+const char *watch_running_query(void)
+{
+    return "SELECT coalesce(pg_catalog.string_agg(l.virtualtransaction, ','), '') " RUNNING;
+}
+
+const char *watch_left_query(void)
+{
+    return "SELECT pg_catalog.count(*) " RUNNING
+           " AND l.virtualtransaction = ANY (pg_catalog.string_to_array($1, ','))";
+}
+
 static void on_quiet(void *context, const struct pg_result *result, const char *error)
 {
     struct watch *w = context;
@@ -357,13 +369,9 @@ static void wait_for_quiet(struct watch *w)
     set_reason(w, "transactions older than this process have not ended");
     const char *older = w->older;
     if (older == NULL)
-        ask(w, "SELECT coalesce(pg_catalog.string_agg(l.virtualtransaction, ','), '') " RUNNING, NULL, 0,
-            on_quiet);
+        ask(w, watch_running_query(), NULL, 0, on_quiet);
     else
-        ask(w,
-            "SELECT pg_catalog.count(*) " RUNNING
-            " AND l.virtualtransaction = ANY (pg_catalog.string_to_array($1, ','))",
-            &older, 1, on_quiet);
+        ask(w, watch_left_query(), &older, 1, on_quiet);
 }
 
 /* --- the beginning --- */
@@ -457,7 +465,7 @@ void watch_await_backend(struct watch *w, uint32_t pid, void (*gone)(void *conte
 
 bool watch_ask(struct watch *w, const char *sql, const char *parameter, control_done done, void *context)
 {
-    return control_query(w->control, sql, &parameter, 1, done, context);
+    return control_query(w->control, sql, &parameter, parameter != NULL ? 1 : 0, done, context);
 }
 
 /* --- life --- */

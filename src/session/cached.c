@@ -1,10 +1,10 @@
 /*
- * cached: questions to the cache, hits, fills and the announcement of writes.
+ * cached: questions to the cache, hits and fills. Writes are in cached_writes.c.
  *
  * A client that has asked carries a struct cached_ask until the question is settled: a hit is sent, a miss
  * becomes the lease's fill when the query goes out, anything else is forgotten and PostgreSQL asked.
  */
-#include "weir/session/cached.h"
+#include "cached_parts.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,13 +19,6 @@
 #include "weir/wire/decode.h"
 #include "weir/wire/encode.h"
 #include "weir/wire/frame.h"
-
-struct part_context {
-    struct cache_database *database;
-    bool has_baseline, is_read_committed;
-    struct buf baseline; /* fingerprint, then search_path */
-    size_t fingerprint_len;
-};
 
 struct cached_ask {
     struct client *client;
@@ -161,7 +154,7 @@ void cached_part_crashed(struct pool_part *part)
  * ------------------------------------------------------------------------------------------------------------
  */
 
-static struct cache_scope *scope_of(struct client *client)
+struct cache_scope *cached_scope(struct client *client)
 {
     struct part_context *context = client->part->context;
     struct profile *profile = transaction_current(&client->tx);
@@ -358,7 +351,7 @@ enum cached_step cached_query(struct client *client, struct sql_class *class, ui
                               struct slice text)
 {
     if (client->ask == NULL &&
-        (!may_ask(client) || !(class->flags & SQL_CLASS_READ_CANDIDATE) || scope_of(client) == NULL))
+        (!may_ask(client) || !(class->flags & SQL_CLASS_READ_CANDIDATE) || cached_scope(client) == NULL))
         return CACHED_RELAY;
     const struct cache_request request = {
         .scope = client->scope,
@@ -512,7 +505,7 @@ static enum cached_step ask_about(struct client *client, const struct batch *bat
                                   struct statement *statement)
 {
     struct sql_class *class = statement->class;
-    if (client->ask == NULL && (!(class->flags & SQL_CLASS_READ_CANDIDATE) || scope_of(client) == NULL))
+    if (client->ask == NULL && (!(class->flags & SQL_CLASS_READ_CANDIDATE) || cached_scope(client) == NULL))
         return CACHED_RELAY;
     struct cache_request request = {
         .scope = client->scope,
@@ -634,133 +627,4 @@ void cached_tee(struct lease *lease, uint8_t type, struct slice bytes, bool is_e
         cached_end_fill(lease, false);
     else if (lease->fills_description && part == ENTRY_ROW_DESCRIPTION && is_end)
         cached_end_fill(lease, true);
-}
-
-/* ---- writes
- * ------------------------------------------------------------------------------------------------------------------------
- */
-
-static bool is_of_interest(const struct sql_class *class)
-{
-    return (class->flags &
-            (SQL_CLASS_WRITES | SQL_CLASS_WRITES_UNKNOWN | SQL_CLASS_SCHEMA | SQL_CLASS_UNKNOWN_CODE)) != 0;
-}
-
-/* Names may mean temporary objects of this session, which no catalog tells apart from others'. */
-static bool may_use_temporary_code(const struct client *client, const struct part_context *context)
-{
-    return (pin_has(&client->pins, PIN_TEMP_TABLE) || pin_has(&client->pins, PIN_CODE) ||
-            pin_has(&client->pins, PIN_SETTING)) &&
-           cache_has_temporary_code(context->database);
-}
-
-/* Is what is sent now sure to run in the block that is open, and not behind an end of it yet to be answered?
- */
-static bool is_in_block(const struct lease *lease)
-{
-    return transaction_block(&lease->client->tx) != TRANSACTION_IDLE &&
-           lease->end_place <= lease->owed.popped;
-}
-
-struct cache_row cached_row(struct lease *lease, struct sql_class *class, const struct cache_values *values)
-{
-    const struct sql_statement *s = &class->statements[0];
-    struct client *client = lease->client;
-    if (s->n_equalities == 0 || s->n_writes == 0 || lease->server->part->context == NULL)
-        return (struct cache_row){.relation = 0};
-    return cache_row_of(client->session->cache, scope_of(client), class, values);
-}
-
-bool cached_sending(struct lease *lease, struct sql_class *class, const struct cache_row *row)
-{
-    struct client *client = lease->client;
-    const struct part_context *context = lease->server->part->context;
-    if (context == NULL)
-        return true;
-    bool stays_in_block = is_in_block(lease);
-    if (class == NULL || class->flags & (SQL_CLASS_TRANSACTION | SQL_CLASS_UNKNOWN_CODE))
-        lease->end_place = owed_next_place(&lease->owed) + 1;
-    bool is_write = class != NULL && is_of_interest(class);
-    bool is_unknown =
-        class == NULL || may_use_temporary_code(client, context) ||
-        (!is_write && cache_may_run_code(client->session->cache, context->database, scope_of(client), class));
-    if ((is_write || is_unknown) && lease->write == NULL) {
-        lease->write = cache_write_new(client->session->cache, context->database);
-        if (lease->write == NULL) {
-            lease_break(lease, "out of memory");
-            client_fail(client, "53200", "out of memory");
-            return false;
-        }
-    }
-    if (lease->write == NULL)
-        return true;
-    if (is_unknown)
-        cache_write_add_unknown(lease->write);
-    if (is_write)
-        cache_write_add(lease->write, scope_of(client), class, row);
-    if (is_unknown || is_write)
-        lease->write_place = owed_next_place(&lease->owed);
-    /* Inside a block nothing becomes visible before its end is asked for. */
-    if (!stays_in_block || class == NULL || class->flags & SQL_CLASS_TRANSACTION || class->n_statements > 1)
-        cache_write_mark(lease->write);
-    return true;
-}
-
-/* The confirmation may come after its lease has ended. */
-struct cached_bump {
-    struct lease *lease;
-};
-
-static void confirmed(void *context)
-{
-    struct cached_bump *bump = context;
-    struct lease *lease = bump->lease;
-    free(bump);
-    if (lease == NULL)
-        return;
-    struct session_worker *session = lease->session;
-    session_enter(session);
-    lease->bump = NULL;
-    conn_set_reading(lease->server->conn, true);
-    conn_kick(lease->server->conn);
-    session_leave(session);
-}
-
-/* In a pipeline, this ReadyForQuery may be about something in front of what writes, which has yet to run. */
-static bool is_write_ahead(const struct lease *lease)
-{
-    return lease->write_place > lease->owed.popped && lease->owed.count > 1;
-}
-
-bool cached_commit(struct lease *lease)
-{
-    struct cache_write *write = lease->write;
-    if (write == NULL)
-        return lease->bump == NULL;
-    if (is_write_ahead(lease))
-        return true; /* what has been written so far stays marked with it */
-    struct cached_bump *bump = malloc(sizeof(*bump));
-    if (bump == NULL)
-        return true; /* stays marked until the lease ends, and then is treated as lost */
-    bump->lease = lease;
-    lease->write = NULL;
-    counter_bump(&lease->server->part->counters.cache_invalidations);
-    if (cache_write_commit(write, confirmed, bump)) {
-        free(bump);
-        return true;
-    }
-    lease->bump = bump;
-    conn_set_reading(lease->server->conn, false);
-    return false;
-}
-
-void cached_lost(struct lease *lease)
-{
-    if (lease->bump != NULL)
-        lease->bump->lease = NULL;
-    lease->bump = NULL;
-    if (lease->write == NULL)
-        return;
-    cache_write_unknown(lease->write, server_process_id(lease->server));
-    lease->write = NULL;
 }

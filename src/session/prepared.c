@@ -449,9 +449,13 @@ enum route_step route_on_execute(struct client *client, const struct frame *fram
         return step;
     struct statement *statement = lease_portal_get(lease, view.portal);
     struct sql_class *class = statement != NULL ? statement->class : sql_class_unparsable();
-    if (!sequence_prepare_execute(lease, class) ||
-        !cached_sending(lease, class, view.portal.len == 0 ? &lease->portal_row : NULL))
+    uint64_t place = owed_next_place(&lease->owed);
+    enum cached_send send = cached_sending(lease, class, view.portal.len == 0 ? &lease->portal_row : NULL);
+    if (send != CACHED_SEND)
+        return send == CACHED_HOLD ? ROUTE_WAIT : ROUTE_ENDED;
+    if (!sequence_prepare_execute(lease, class))
         return ROUTE_ENDED;
+    cached_moved(lease, place);
     transaction_sending(&client->tx, class, false);
     sequence_sending(lease, class);
     lease->is_gap_coming = lease->is_gap_coming || transaction_opens_gap(&client->tx, class);

@@ -224,14 +224,17 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     bool is_sent;
     if (!sequence_prepare(lease, class))
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
-    if ((transaction_is_held(&client->tx) && !begin_flush(lease)) || !send_deallocate(lease, class, &is_sent))
-        return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
+    uint64_t place = owed_next_place(&lease->owed);
     const struct cache_values values = {.text = whole.len == frame->total && frame->body.len > 0
                                                     ? slice_make(frame->body.data, frame->body.len - 1)
                                                     : SLICE_EMPTY};
     struct cache_row row = cached_row(lease, class, &values);
-    if (!cached_sending(lease, class, &row))
-        return ROUTE_ENDED;
+    enum cached_send send = cached_sending(lease, class, &row);
+    if (send != CACHED_SEND)
+        return send == CACHED_HOLD ? ROUTE_WAIT : ROUTE_ENDED;
+    if ((transaction_is_held(&client->tx) && !begin_flush(lease)) || !send_deallocate(lease, class, &is_sent))
+        return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
+    cached_moved(lease, place);
     transaction_sending(&client->tx, class, false);
     sequence_sending(lease, class);
     bool is_gap = transaction_opens_gap(&client->tx, class);
@@ -302,11 +305,14 @@ COLD static enum route_step on_function_call(struct client *client, const struct
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
     if (!sequence_prepare(lease, sql_class_unparsable()))
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
+    uint64_t place = owed_next_place(&lease->owed);
+    enum cached_send send = lease->is_skipping ? CACHED_SEND : cached_sending(lease, NULL, NULL);
+    if (send != CACHED_SEND)
+        return send == CACHED_HOLD ? ROUTE_WAIT : ROUTE_ENDED;
     if (transaction_is_held(&client->tx) && !begin_flush(lease))
         return client->is_ending ? ROUTE_ENDED : ROUTE_WAIT;
+    cached_moved(lease, place);
     if (!lease->is_skipping) {
-        if (!cached_sending(lease, NULL, NULL))
-            return ROUTE_ENDED;
         transaction_sending(&client->tx, sql_class_unparsable(), false);
         pin_set(&client->pins, PIN_CODE);
         if (!lease_owe(lease, (struct owed){.kind = OWED_FUNCTION}))
@@ -411,7 +417,8 @@ static bool has_to_wait(const struct client *client)
     if (lease == NULL)
         return false;
     /* A cancel still on its way is for what has ended, not for what would come next. */
-    return (lease->is_holding && client->stream_left == 0) || conn_is_congested(lease->server->conn) ||
+    return lease->is_announcing || (lease->is_holding && client->stream_left == 0) ||
+           conn_is_congested(lease->server->conn) ||
            (owed_is_empty(&lease->owed) && cancel_is_pending(lease->server) && client->stream_left == 0);
 }
 

@@ -16,6 +16,8 @@ OPTIONS = {"default_pool_size": 8, "max_client_conn": 200, "cache_ttl": 3600, "s
 MODES = {
     "exact": {"cache": "exact", "cache_writes": "through_weir"},
     "ttl": {"cache": "ttl", "cache_ttl": 1},
+    "shared": {"cache": "exact", "cache_writes": "through_weir", "cache_share": 1, "cache_lease": 0.5,
+               "cache_redis_timeout": 0.1},
 }
 
 

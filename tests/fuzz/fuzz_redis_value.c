@@ -24,7 +24,7 @@ static void put_checksum(uint8_t *value, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct generation slot = {.value = GENERATION_CHANGE, .references = 1, .relation = 17};
-    const struct vector_item vector = {&slot, GENERATION_CHANGE};
+    const struct vector_item vector = {.slot = &slot, .value = GENERATION_CHANGE};
     const struct entry_key key = {{1, 2}, SLICE_LITERAL("key")};
     if (size == 0)
         return 0;

@@ -63,7 +63,7 @@ def test_check_names_file_line_and_key(idle):
     assert code != 0 and "cache_ttl" in shown and f"{line}" in shown and "soon" in shown and idle.ini.name in shown
 
 
-NOT_BUILT = {"auth_type": "ldap", "auth_ldap_options": "ldapserver=localhost", "pool_adaptive": 1, "cache_lease": 2,
+NOT_BUILT = {"auth_type": "ldap", "auth_ldap_options": "ldapserver=localhost", "pool_adaptive": 1,
              "cache_hints": "allow"}
 
 

@@ -46,6 +46,8 @@ struct cache_options {
     const char *redis_url;     /* cache_redis; NULL or "" for none; copied */
     uint64_t redis_timeout_us; /* cache_redis_timeout */
     uint64_t seed;             /* random: this process's epoch in Redis keys, and jitter */
+    bool is_shared;            /* cache_share: other Weirs use the same databases and the same Redis */
+    uint64_t lease_us;         /* cache_lease; matters with is_shared alone */
 };
 
 /* NULL, with `error` set, when the Redis URL is malformed or memory is out. `control` is the control thread.
@@ -185,7 +187,8 @@ enum {
     CACHE_HINT_OFF = 1 << 4,
     CACHE_DATETIME_WORD = 1 << 5,     /* a literal holds, or may hold, now, today, … (from the template) */
     CACHE_NEEDS_DESCRIPTION = 1 << 8, /* an EXECUTE that must also yield the row description */
-    CACHE_NO_WAIT = 1 << 9,           /* WAIT is not wanted: join no flight, ask no Redis */
+    CACHE_NO_WAIT = 1 << 9, /* join no flight, ask no Redis, but for the ledger of a shared cache: that WAIT
+                               is for Redis' time limit at most */
 };
 
 struct cache_request {
@@ -348,6 +351,14 @@ bool cache_write_is_empty(const struct cache_write *write);
 /* Before the bytes leave that may commit: COMMIT, or the statement itself outside a block. May be called
  * again. */
 void cache_write_mark(struct cache_write *write);
+/*
+ * After the mark, and as long as it says WAIT: may the bytes leave, now? WAIT: not before the other Weirs
+ * know of the write; `done` is called on this worker, once, when it is worth asking again (not after the
+ * write has ended). REFUSED: they cannot be told, so that it must not take place. GO holds for this moment
+ * alone.
+ */
+enum cache_word { CACHE_WRITE_GO, CACHE_WRITE_WAIT, CACHE_WRITE_REFUSED };
+enum cache_word cache_write_may_go(struct cache_write *write, void (*done)(void *context), void *context);
 
 /*
  * The three ends; each consumes the write. Commit: call when PostgreSQL has answered, and hold that answer

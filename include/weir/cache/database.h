@@ -19,6 +19,7 @@
 
 #include "weir/cache/cache.h"
 #include "weir/cache/generations.h"
+#include "weir/cache/share.h"
 #include "weir/net/mailbox.h"
 #include "weir/util/list.h"
 
@@ -77,9 +78,11 @@ struct cache_database {
     struct analyst *analyst;    /* control thread; NULL while not watched */
     uint64_t watch_fingerprint; /* of mode, connection and feed; control thread */
     struct database_feed fed;
+    struct database_share share;
 };
 
-struct databases *databases_new(struct worker *control);
+/* `share` may be NULL, and outlives all. */
+struct databases *databases_new(struct worker *control, struct share *share);
 /* Ends every watch; before the control thread's loop is freed. Control thread. */
 void databases_stop(struct databases *all);
 /* After databases_stop, and after the mails of the control thread have run. Ends writes of unknown outcome.
@@ -152,6 +155,9 @@ struct database_write {
     uint32_t backend_pid;
     bool is_awaited; /* control thread: the watch has been asked for the proof */
     struct mail mail;
+    struct share_client *client; /* by which it is marked in the ledger; NULL: it is not */
+    struct share_mark *mark;     /* NULL: not asked for yet */
+    uint64_t legacy_round;       /* see database_share; under the group's lock */
 };
 
 /* Adds a relation of the write's own database: any of its rows. When memory is out the write becomes unknown.

@@ -59,6 +59,9 @@ struct cache_wait *wait_new(struct cache_worker *w, const struct cache_request *
 /* Posts the outcome to the one who waited. Takes over the references in the answer. Any thread. */
 void wait_tell(struct cache_wait *wait, const struct cache_answer *answer);
 
+/* The same at once, on the thread of the one who waited, with wait->answer. */
+void wait_deliver(struct cache_wait *wait);
+
 /* Ends the flight: everybody gets `entry` (each a reference), or, when that is NULL, must ask for themselves.
  */
 void fill_land(struct cache_fill *fill, struct entry *entry);

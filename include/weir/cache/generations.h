@@ -37,6 +37,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "weir/util/slice.h"
+
 struct generations;
 
 enum generation_kind { GENERATION_ANY, GENERATION_WHOLE, GENERATION_NEW, GENERATION_KEY };
@@ -120,6 +122,7 @@ static inline void generation_bump(struct generation *slot)
 struct vector_item {
     struct generation *slot; /* referenced by the vector's owner */
     uint64_t value;
+    uint64_t shared; /* the token in the ledger of several Weirs; 0 where there is none */
 };
 
 /* Reads every slot's number into the items. False if one is dirty: then nothing may be filled. */
@@ -130,6 +133,25 @@ static inline bool vector_is_current(const struct vector_item *items, size_t cou
 {
     for (size_t i = 0; i < count; i++)
         if (generation_read(items[i].slot) != items[i].value)
+            return false;
+    return true;
+}
+
+enum { GENERATION_NAME_SIZE = 16 };
+
+/* What several Weirs call a slot: "1259", "1259w", "1259n", "k77"; `text` has GENERATION_NAME_SIZE bytes. */
+struct slice generation_name(const struct generation *slot, char *text);
+
+/* The same slots with the same tokens in the ledger, or the first of them; see above on rows that were found.
+ */
+static inline bool vector_is_shared_same(const struct vector_item *a, size_t a_count,
+                                         const struct vector_item *b, size_t b_count)
+{
+    if (a_count > b_count)
+        return false;
+    for (size_t i = 0; i < a_count; i++)
+        if (a[i].slot->relation != b[i].slot->relation || a[i].slot->kind != b[i].slot->kind ||
+            a[i].shared != b[i].shared)
             return false;
     return true;
 }

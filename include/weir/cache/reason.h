@@ -39,6 +39,7 @@
     X(PENDING, "pending", "PostgreSQL has been asked what it calls and reads, and has not answered yet")     \
     X(NOT_ANALYSED, "not_analysed", "PostgreSQL could not be asked what it calls and reads")                 \
     X(WRITE_UNDER_WAY, "write_under_way", "a write to one of its tables is under way")                       \
+    X(LEDGER, "ledger", "Redis, by which other Weirs tell of their writes, has not answered in time")        \
     X(FETCH_FAILED, "fetch_failed", "another client's fetch of the same answer did not yield one")           \
     X(MEMORY, "memory", "out of memory")
 

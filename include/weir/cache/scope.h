@@ -17,6 +17,8 @@
 struct profile;
 struct scopes;
 
+enum { SCOPE_DIGEST_BYTES = 32 };
+
 struct cache_scope {
     struct cache_scope *next; /* in its bucket */
     _Atomic uint32_t references;
@@ -29,7 +31,8 @@ struct cache_scope {
     struct slice baseline_path;
     char *role; /* the effective one */
     struct search_path path;
-    uint8_t bytes[]; /* of the slices */
+    uint8_t digest[SCOPE_DIGEST_BYTES]; /* SHA-256 of all but the database: the same in every Weir */
+    uint8_t bytes[];                    /* of the slices */
 };
 
 enum { SCOPES_IDLE_MAX = 4096 };

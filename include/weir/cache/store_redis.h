@@ -65,4 +65,18 @@ void store_redis_encode(const struct entry *entry, struct buf *out);
 struct entry *store_redis_decode(struct slice value, const struct entry_key *key,
                                  const struct vector_item *vector, size_t vector_count, size_t found_count);
 
+/*
+ * The same for what several Weirs share (NULL: they do not): the key is one that means the same to all, the
+ * tokens are the ledger's, times are of the wall clock, by which the others' clocks begin elsewhere.
+ */
+struct value_form {
+    struct slice key;
+    uint64_t ahead_us; /* the wall clock's time less this process's */
+};
+
+void redis_value_encode(const struct entry *entry, const struct value_form *form, struct buf *out);
+struct entry *redis_value_decode(struct slice value, const struct entry_key *key,
+                                 const struct value_form *form, const struct vector_item *vector,
+                                 size_t vector_count, size_t found_count);
+
 #endif

@@ -15,6 +15,8 @@ struct databases;
 struct distrust;
 struct flight_table;
 struct scopes;
+struct share;
+struct share_client;
 struct store_memory;
 struct store_redis;
 struct redis_target;
@@ -31,6 +33,7 @@ struct cache_counters {
 
 struct cache {
     struct databases *databases;
+    struct share *share; /* NULL: this process is alone */
     struct scopes *scopes;
     struct store_memory *memory;
     struct flight_table *flights;
@@ -50,7 +53,8 @@ struct cache_worker {
     struct cache *cache;
     struct worker *worker;
     struct verdicts *verdicts;
-    struct store_redis *redis;
+    struct store_redis *redis; /* NULL with a share, which has keys of its own */
+    struct share_client *share;
     struct buf key;
     uint64_t random;
     unsigned until_check; /* so many hits; 0: to be drawn */

@@ -183,6 +183,7 @@ struct config_settings {
     size_t cache_max_result_bytes;
     const char *cache_redis;
     uint64_t cache_redis_timeout_us;
+    int cache_share;
     uint64_t cache_lease_us;
     enum cache_hints cache_hints;
     enum cache_writes cache_writes;

@@ -38,6 +38,7 @@ struct watch_events {
 struct watch_options {
     uint64_t interval_us; /* 0: 1 s */
     bool wants_exact;     /* try for the advisory lock */
+    bool is_shared;       /* others of its kind may hold it too */
 };
 
 struct watch *watch_new(struct loop *loop, const struct control_options *connection,
@@ -65,8 +66,15 @@ uint64_t watch_check(struct watch *w);
  */
 void watch_await_backend(struct watch *w, uint32_t pid, void (*gone)(void *context), void *context);
 
-/* Asks something else over the watch's connection, with one parameter; see control_query. */
+/* Asks something else over the watch's connection, with one parameter or none (NULL); see control_query. */
 bool watch_ask(struct watch *w, const char *sql, const char *parameter, control_done done, void *context);
+
+/*
+ * For watch_ask: the virtual ids of the transactions of this database that run now, with commas; and, with
+ * that list as the parameter, how many of them have not ended. The first has no parameter.
+ */
+const char *watch_running_query(void);
+const char *watch_left_query(void);
 
 /* Why it is not ready, in words for SHOW CACHE; "" when it is. */
 const char *watch_reason(const struct watch *w);

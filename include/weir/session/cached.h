@@ -78,9 +78,19 @@ void cached_end_fill(struct lease *lease, bool is_complete);
  * bound (Bind's body after the names) to parameters of these types. */
 struct cache_row cached_row(struct lease *lease, struct sql_class *class, const struct cache_values *values);
 
-/* A message of this class is about to be sent; NULL: nobody knows what it does. `row` may be NULL. False:
- * memory is out, the client has ended. */
-bool cached_sending(struct lease *lease, struct sql_class *class, const struct cache_row *row);
+/*
+ * A message of this class is about to be sent; NULL: nobody knows what it does; `row` may be NULL. Before
+ * anything else of it is done. CACHED_HOLD: not yet, other Weirs have to be told first; the client's input is
+ * looked at again then.
+ */
+enum cached_send {
+    CACHED_SEND,
+    CACHED_HOLD,
+    CACHED_ENDED, /* memory is out, or the others cannot be told: the client has ended */
+};
+enum cached_send cached_sending(struct lease *lease, struct sql_class *class, const struct cache_row *row);
+/* What it is answered behind has grown since cached_sending, when the next place in `owed` was this. */
+void cached_moved(struct lease *lease, uint64_t place);
 /* ReadyForQuery outside a block: what was written is visible. False: it may not be told yet; the server is
  * read again when it may. */
 APART bool cached_commit(struct lease *lease);

@@ -66,9 +66,11 @@ struct lease {
     bool skip_is_filled;         /* whether they go to the fill as well */
     bool fills_description;      /* the fill is of a description, which ends before ReadyForQuery */
     bool skip_is_dropped;        /* whether those bytes are dropped or passed on */
-    bool is_lock_unsure;         /* whether a session-level advisory lock is held, only the server knows */
-    bool is_prepared;            /* the settings have been looked at for this lease */
-    bool is_holding;             /* the client's messages wait for the answers to Weir's own */
+    bool is_announcing;    /* the client's messages wait until other Weirs know what the next one writes */
+    bool is_write_sent;    /* something of `write` was sent */
+    bool is_lock_unsure;   /* whether a session-level advisory lock is held, only the server knows */
+    bool is_prepared;      /* the settings have been looked at for this lease */
+    bool is_holding;       /* the client's messages wait for the answers to Weir's own */
     bool is_gap_coming;    /* the batch has a RESET after which the server's value is not the session's */
     bool is_end_told;      /* PostgreSQL has told the client why it ends the connection */
     bool is_begin_owed;    /* the held-back BEGIN has been sent and is not yet answered */

@@ -60,7 +60,7 @@ static enum check_outcome compare(struct had stored, uint32_t type, const char *
     answer(&had_rows, stored.rows);
     describe(&description, type);
     answer(&now, rows);
-    struct vector_item vector = {slot, generation_read(slot)};
+    struct vector_item vector = {.slot = slot, .value = generation_read(slot)};
     const struct entry_contents contents = {
         .key = {{1, 2}, SLICE_LITERAL("key")},
         .vector = &vector,

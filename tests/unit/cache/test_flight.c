@@ -35,7 +35,7 @@ static int tear_down(void **state)
 
 static struct flight flight_of(struct world *world, int number)
 {
-    world->items[number] = (struct vector_item){world->slot, 0};
+    world->items[number] = (struct vector_item){.slot = world->slot};
     vector_remember(&world->items[number], 1);
     return (struct flight){
         .key = {{1, 2}, SLICE_LITERAL("key")}, .vector = &world->items[number], .vector_count = 1};

@@ -17,12 +17,12 @@ static void remembers_only_what_is_clean(void **state)
     (void)state;
     struct generations *g = generations_new();
     struct generation *slot = generations_get(g, 17, GENERATION_ANY);
-    struct vector_item item = {slot, 0};
+    struct vector_item item = {.slot = slot};
     assert_true(vector_remember(&item, 1));
     assert_true(vector_is_current(&item, 1));
     generation_mark(slot);
     assert_false(vector_is_current(&item, 1));
-    struct vector_item dirty = {slot, 0};
+    struct vector_item dirty = {.slot = slot};
     assert_false(vector_remember(&dirty, 1));
     generation_clear(slot);
     assert_true(vector_is_current(&item, 1)); /* nothing was written after all */
@@ -38,7 +38,7 @@ static void test_c12_a_read_begun_before_the_write_is_not_current_after_it(void 
     (void)state;
     struct generations *g = generations_new();
     struct generation *slot = generations_get(g, 1, GENERATION_ANY);
-    struct vector_item fill = {slot, 0};
+    struct vector_item fill = {.slot = slot};
     assert_true(vector_remember(&fill, 1)); /* the read begins */
     generation_mark(slot);                  /* a write begins and completes while it runs */
     generation_change(slot);
@@ -126,7 +126,7 @@ static void *write_rows(void *arg)
 static void *read_rows(void *arg)
 {
     (void)arg;
-    struct vector_item entry = {world.slot, 0};
+    struct vector_item entry = {.slot = world.slot};
     uint64_t answer = 0;
     bool has_entry = false;
     while (!atomic_load(&world.is_over)) {

@@ -54,7 +54,7 @@ static struct entry *make(struct making m)
     struct buf scratch = BUF_INIT;
     char *rows = malloc(m.bytes + 1);
     memset(rows, 'D', m.bytes + 1);
-    struct vector_item item = {slot, generation_read(slot)};
+    struct vector_item item = {.slot = slot, .value = generation_read(slot)};
     struct entry_contents contents = {.key = key_of(&scratch, m.text),
                                       .vector = &item,
                                       .vector_count = 1,
@@ -114,7 +114,7 @@ static void test_c20_equal_hashes_are_not_equal_keys(void **state)
     (void)state;
     struct store_memory *s = store_memory_new(1 << 20, 1);
     struct buf scratch = BUF_INIT;
-    struct vector_item item = {slot, generation_read(slot)};
+    struct vector_item item = {.slot = slot, .value = generation_read(slot)};
     struct entry_contents contents = {
         .key = key_of(&scratch, "a"), .vector = &item, .vector_count = 1, .expires_us = UINT64_MAX};
     contents.parts[ENTRY_ROWS] = SLICE_LITERAL("rows");

@@ -25,7 +25,7 @@ static struct entry *make_entry(struct buf *scratch, const char *text, struct ve
     char *rows = malloc(rows_len);
     memset(rows, 'D', rows_len);
     assert_true(key_build(scratch, &parts, 0, &contents.key));
-    *item = (struct vector_item){slot, generation_read(slot)};
+    *item = (struct vector_item){.slot = slot, .value = generation_read(slot)};
     contents.parts[ENTRY_ROW_DESCRIPTION] = SLICE_LITERAL("T");
     contents.parts[ENTRY_ROWS] = slice_make(rows, rows_len);
     struct entry *entry = entry_new(&contents);
@@ -102,7 +102,7 @@ static void test_c20_c21_another_key_or_vector_is_not_believed(void **state)
     store_redis_encode(entry, &value);
     other.bytes = SLICE_LITERAL("the same hash, but another key");
     assert_null(store_redis_decode(buf_slice(&value), &other, &item, 1, 1));
-    struct vector_item newer = {slot, item.value + GENERATION_CHANGE};
+    struct vector_item newer = {.slot = slot, .value = item.value + GENERATION_CHANGE};
     assert_null(store_redis_decode(buf_slice(&value), &key, &newer, 1, 1));
     struct vector_item two[2] = {item, item};
     assert_null(store_redis_decode(buf_slice(&value), &key, two, 2, 2));

@@ -96,7 +96,7 @@ static void reports_everything_that_is_wrong(void **state)
                      "[weir]\n"
                      "defualt_pool_size = 20\n"
                      "listen_port = http\n"
-                     "cache_lease = 2\n"
+                     "pool_adaptive = 1\n"
                      "[databases]\n"
                      "a = host=h pasword=sesame\n"
                      "pgbouncer = host=h\n"
@@ -110,7 +110,7 @@ static void reports_everything_that_is_wrong(void **state)
         "w.ini:1: stray stands before any [section]\n"
         "w.ini:3: unknown key defualt_pool_size (value \"20\") in [weir]; did you mean default_pool_size?\n"
         "w.ini:4: listen_port = \"http\" is not accepted; it takes a whole number from 1 to 65535\n"
-        "w.ini:5: cache_lease = 2 is not built yet; leave it out, or at its default, 1\n"
+        "w.ini:5: pool_adaptive = 1 is not built yet; leave it out, or at its default, 0\n"
         "w.ini:7: unknown key pasword (value \"...\") in [databases]; did you mean password?\n"
         "w.ini:8: the name pgbouncer is reserved for the console\n"
         "w.ini:9: b: expected '=' after \"port\"\n"
@@ -134,6 +134,12 @@ static void checks_that_values_fit_together(void **state)
 {
     (void)state;
     assert_refused("[weir]\ncache = exact\n", "cache_writes = through_weir");
+    assert_refused("[weir]\ncache = exact\ncache_writes = through_weir\nso_reuseport = 1\n",
+                   "cache_share = 1");
+    assert_refused("[weir]\ncache_share = 1\n", "cache_redis");
+    assert_refused(
+        "[weir]\ncache = exact\ncache_feed = on\ncache_share = 1\ncache_redis = redis://10.0.0.1\n",
+        "cache_feed");
     assert_refused("[databases]\na = cache=exact\n", "w.ini:2: cache = exact needs");
     assert_refused("[users]\nanna = cache=exact\n", "anna: cache = exact needs");
     assert_refused("[weir]\ncache = exact\ncache_feed = on\n[databases]\na = cache_feed=off\n",

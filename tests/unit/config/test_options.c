@@ -129,8 +129,8 @@ static void what_is_not_built_is_refused_by_name(void **state)
     assert_true(set("auth_type", "scram-sha-256", NULL));
     assert_int_equal(settings.auth_type, AUTH_SCRAM_SHA_256);
     assert_false(set("auth_ldap_options", "ldapport=1", NULL));
-    assert_false(set("cache_lease", "2", NULL));
-    assert_true(set("cache_lease", "1", NULL));
+    assert_false(set("pool_adaptive", "1", NULL));
+    assert_true(set("pool_adaptive", "0", NULL));
 }
 
 static void secrets_are_not_shown(void **state)
