@@ -63,6 +63,11 @@ void show_cache_store(struct show *show)
     show_pair(show, "checks_undecided", s->checks_undecided);
     show_pair(show, "analyses", s->analyses);
     show_pair(show, "analyses_failed", s->analyses_failed);
+    show_pair(show, "flushes", s->flushes);
+    show_begin(show, 2);
+    show_text(show, "disabled");
+    show_text(show, s->disabled);
+    show_end(show);
 }
 
 const struct encode_column show_pins_columns[7] = {

@@ -39,6 +39,8 @@ static enum cache_reason judge_asker(const struct cache_request *r)
 static enum cache_reason judge_database(const struct cache_request *r)
 {
     const struct cache_database *d = r->scope->database;
+    if (atomic_load_explicit(&d->is_switched_off, memory_order_relaxed))
+        return CACHE_REASON_SWITCHED_OFF;
     if (!database_is_believed(d, r->now_us))
         return CACHE_REASON_NOT_READY;
     if (r->mode == CACHE_EXACT && !atomic_load_explicit(&d->is_exact_allowed, memory_order_relaxed))
@@ -78,7 +80,8 @@ static enum cache_reason judge(struct cache_worker *w, const struct cache_reques
     *verdict = verdicts_get(w->verdicts, &question);
     if (*verdict == NULL)
         return CACHE_REASON_MEMORY;
-    if ((*verdict)->reason == CACHE_REASON_NONE && distrust_has(w->cache->distrust, r->text))
+    if ((*verdict)->reason == CACHE_REASON_NONE &&
+        distrust_has(w->cache->distrust, r->scope->database->id, r->text))
         return CACHE_REASON_DISTRUSTED;
     return (*verdict)->reason;
 }

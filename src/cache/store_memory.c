@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { SHARDS = 16, FIRST_BUCKETS = 64, SAMPLES = 8 };
+enum { SHARDS = 16, FIRST_BUCKETS = 64, SAMPLES = 8, SWEEP_AT_ONCE = 256 };
 
 /* What every entry costs beside its own block: node, bucket, allocator. */
 enum { NODE_OVERHEAD = 112 };
@@ -117,6 +117,26 @@ void store_memory_clear(struct store_memory *s)
         pthread_mutex_lock(&shard->mutex);
         while (shard->count > 0)
             drop_node(s, shard, shard->nodes[shard->count - 1]);
+        pthread_mutex_unlock(&shard->mutex);
+    }
+}
+
+/* From the end, since the last one takes the place of one that goes. Others get a turn in between. */
+void store_memory_sweep(struct store_memory *s, uint64_t now_us)
+{
+    for (size_t i = 0; i < SHARDS; i++) {
+        struct shard *shard = &s->shards[i];
+        pthread_mutex_lock(&shard->mutex);
+        size_t turn = 0;
+        for (size_t left = shard->count; left > 0; left = left < shard->count ? left : shard->count) {
+            struct node *node = shard->nodes[--left];
+            if (!entry_is_current(node->entry) || entry_expires_us(node->entry) <= now_us)
+                drop_node(s, shard, node);
+            if (++turn % SWEEP_AT_ONCE != 0)
+                continue;
+            pthread_mutex_unlock(&shard->mutex);
+            pthread_mutex_lock(&shard->mutex);
+        }
         pthread_mutex_unlock(&shard->mutex);
     }
 }

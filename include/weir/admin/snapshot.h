@@ -201,6 +201,8 @@ struct show_store {
     uint64_t checks_right, checks_wrong, checks_undecided;
     uint64_t analyses; /* PostgreSQL was asked what a statement calls and reads */
     uint64_t analyses_failed;
+    uint64_t flushes;     /* by CACHE FLUSH */
+    const char *disabled; /* databases that CACHE DISABLE has turned off, with commas; "" for none */
 };
 
 struct admin_snapshot;

@@ -9,6 +9,7 @@
 #define CACHE_REASONS(X)                                                                                     \
     X(NONE, "none", "it may be cached")                                                                      \
     X(OFF, "off", "the cache is off for this database or user")                                              \
+    X(SWITCHED_OFF, "switched_off", "CACHE DISABLE has turned it off; CACHE ENABLE turns it on again")       \
     X(HINT, "hint", "a hint in the statement turns the cache off")                                           \
     X(NOT_READY, "not_ready", "the catalog of the database is not known at the moment")                      \
     X(NOT_EXACT, "not_exact",                                                                                \

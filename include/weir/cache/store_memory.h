@@ -33,6 +33,8 @@ void store_memory_free(struct store_memory *s);
 /* Shrinks at once if need be. */
 void store_memory_set_limit(struct store_memory *s, uint64_t limit_bytes);
 void store_memory_clear(struct store_memory *s);
+/* Frees what is outdated or expired, however many entries there are in all. */
+void store_memory_sweep(struct store_memory *s, uint64_t now_us);
 
 /* With STORE_FOUND, `*entry` is the caller's reference to a current, unexpired entry of exactly this key. */
 enum store_found store_memory_find(struct store_memory *s, const struct entry_key *key, uint64_t now_us,
