@@ -100,6 +100,8 @@ enum cache_reason cache_explain(struct cache_worker *w, const struct cache_reque
     enum cache_reason reason = judge(w, request, &verdict);
     if (reason == CACHE_REASON_NONE)
         reason = judge_parameters(request);
+    if (reason == CACHE_REASON_NONE && verdict->payoff.is_off)
+        reason = CACHE_REASON_NOT_WORTH;
     *t = (struct cache_template){.detail = "", .found = "", .relations = ""};
     if (verdict != NULL)
         verdict_describe(verdict, t, scratch);
@@ -111,7 +113,8 @@ enum cache_reason cache_explain(struct cache_worker *w, const struct cache_reque
 
 /* --- is it there --- */
 
-static struct entry *find(struct cache_worker *w, const struct cache_request *r, const struct entry_key *key)
+static struct entry *find(struct cache_worker *w, const struct cache_request *r, struct verdict *verdict,
+                          const struct entry_key *key)
 {
     struct entry *entry;
     switch (store_memory_find(w->cache->memory, key, r->now_us, &entry)) {
@@ -124,6 +127,8 @@ static struct entry *find(struct cache_worker *w, const struct cache_request *r,
         return NULL;
     case STORE_OUTDATED:
         cache_count(&w->counters.outdated, 1);
+        payoff_learn(&verdict->payoff, entry_cost_us(entry));
+        entry_unref(entry);
         return NULL;
     }
     bool is_too_old = r->ttl_us > 0 && r->now_us >= entry_stored_us(entry) + r->ttl_us;
@@ -195,9 +200,9 @@ static void lead(struct cache_worker *w, struct cache_fill *fill, struct cache_w
 }
 
 /* What the parameters are need not be looked at before: with such ones nothing is ever stored to be found. */
-static enum cache_reason ask(struct cache_worker *w, const struct cache_request *r,
-                             const struct verdict *verdict, const struct entry_key *key,
-                             struct cache_wait *wait, struct cache_answer *answer)
+static enum cache_reason ask(struct cache_worker *w, const struct cache_request *r, struct verdict *verdict,
+                             const struct entry_key *key, struct cache_wait *wait,
+                             struct cache_answer *answer)
 {
     enum cache_reason reason = judge_parameters(r);
     struct cache_fill *fill = reason == CACHE_REASON_NONE ? fill_new(w, r, key, verdict) : NULL;
@@ -218,6 +223,7 @@ static enum cache_reason ask(struct cache_worker *w, const struct cache_request 
     case FLIGHT_JOINED:
         fill_free(fill);
         cache_count(&w->counters.joins, 1);
+        payoff_join(&verdict->payoff, r->now_us);
         *answer = (struct cache_answer){.outcome = CACHE_WAIT, .wait = wait};
         break;
     case FLIGHT_APART:
@@ -233,6 +239,15 @@ static void answer_pass(struct cache_worker *w, enum cache_reason reason, struct
     cache_count(&w->counters.passes, 1);
     cache_count(&w->counters.passes_by_reason[reason], 1);
     *answer = (struct cache_answer){.outcome = CACHE_PASS, .reason = reason};
+}
+
+/* --- is it worth it --- */
+
+/* What a statement returns is described once for many a question, and depends on the epoch alone. */
+static bool is_worth_it(const struct cache_request *r, struct verdict *verdict)
+{
+    return !verdict->payoff.is_off || r->shape == CACHE_DESCRIBE ||
+           payoff_question(&verdict->payoff, verdict_versions(verdict));
 }
 
 /* --- is it right --- */
@@ -278,6 +293,8 @@ void cache_lookup(struct cache_worker *w, const struct cache_request *r, cache_a
     enum cache_reason reason = judge(w, r, &verdict);
     if (verdict != NULL)
         verdict->calls++;
+    if (reason == CACHE_REASON_NONE && !is_worth_it(r, verdict))
+        reason = CACHE_REASON_NOT_WORTH;
     const struct key_parts parts = {.scope = r->scope->id,
                                     .shape = (uint8_t)r->shape,
                                     .text = r->text,
@@ -291,7 +308,7 @@ void cache_lookup(struct cache_worker *w, const struct cache_request *r, cache_a
         answer_pass(w, reason, answer);
         return;
     }
-    struct entry *entry = find(w, r, &key);
+    struct entry *entry = find(w, r, verdict, &key);
     if (entry != NULL) {
         if (is_to_be_checked(w, r) && begin_check(w, r, verdict, &key, entry, answer))
             return;
@@ -299,10 +316,14 @@ void cache_lookup(struct cache_worker *w, const struct cache_request *r, cache_a
         cache_count(&w->counters.saved_us, entry_cost_us(entry));
         verdict->hits++;
         verdict->saved_us += entry_cost_us(entry);
+        if (r->shape != CACHE_DESCRIBE)
+            payoff_hit(&verdict->payoff, entry_cost_us(entry), r->now_us);
         *answer = (struct cache_answer){.outcome = CACHE_HIT, .entry = entry};
         return;
     }
     verdict->misses++;
+    if (r->shape != CACHE_DESCRIBE)
+        payoff_miss(&verdict->payoff, verdict_versions(verdict), r->now_us);
     /* Without memory for a wait there is simply no waiting. */
     struct cache_wait *wait =
         (r->flags & CACHE_NO_WAIT) == 0 && answered != NULL ? wait_new(w, r, answered, context) : NULL;

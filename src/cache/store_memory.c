@@ -251,6 +251,7 @@ enum store_found store_memory_find(struct store_memory *s, const struct entry_ke
         found = STORE_ABSENT;
     } else if (!entry_is_current(node->entry)) {
         found = STORE_OUTDATED;
+        *entry = entry_ref(node->entry);
         /* A dirty mark may yet be taken back, but the entry is rarely worth waiting for. */
         drop_node(s, shard, node);
     } else if (entry_expires_us(node->entry) <= now_us) {

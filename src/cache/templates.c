@@ -137,7 +137,12 @@ void verdict_describe(const struct verdict *v, struct cache_template *t, struct 
                             oid_policy_has_settings(v->scope->profile, a->settings, a->settings_len)
                         ? a->reason
                         : CACHE_REASON_SETTING;
-    if (a != NULL && t->reason == a->reason)
+    if (t->reason == CACHE_REASON_NONE && v->payoff.is_off) {
+        char figures[PAYOFF_TEXT_MAX];
+        t->reason = CACHE_REASON_NOT_WORTH;
+        payoff_describe(&v->payoff, figures);
+        buf_append_str(scratch, figures);
+    } else if (a != NULL && t->reason == a->reason)
         buf_append_str(scratch, a->detail);
     else if (a == NULL)
         put_function(v, scratch);

@@ -39,6 +39,7 @@
     X(SETTING, "setting", "a view or policy behind it asks for a setting that the session has not set")      \
     X(PENDING, "pending", "PostgreSQL has been asked what it calls and reads, and has not answered yet")     \
     X(NOT_ANALYSED, "not_analysed", "PostgreSQL could not be asked what it calls and reads")                 \
+    X(NOT_WORTH, "not_worth", "it is not worth it while its tables are written so often")                    \
     X(WRITE_UNDER_WAY, "write_under_way", "a write to one of its tables is under way")                       \
     X(FETCH_FAILED, "fetch_failed", "another client's fetch of the same answer did not yield one")           \
     X(MEMORY, "memory", "out of memory")

@@ -38,7 +38,8 @@ void store_memory_clear(struct store_memory *s);
 /* Frees what is outdated or expired, however many entries there are in all. */
 void store_memory_sweep(struct store_memory *s, uint64_t now_us);
 
-/* With STORE_FOUND, `*entry` is the caller's reference to a current, unexpired entry of exactly this key. */
+/* With STORE_FOUND, `*entry` is the caller's reference to a current, unexpired entry of exactly this key.
+ * With STORE_OUTDATED it is one to what was there, which must not be given to anybody as an answer. */
 enum store_found store_memory_find(struct store_memory *s, const struct entry_key *key, uint64_t now_us,
                                    struct entry **entry);
 

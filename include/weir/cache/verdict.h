@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "weir/cache/generations.h"
+#include "weir/cache/payoff.h"
 #include "weir/cache/reason.h"
 #include "weir/util/slice.h"
 
@@ -33,6 +34,7 @@ struct verdict {
     char *display;   /* the text without its literals, or its beginning; NULL where only writes mattered */
     /* for SHOW TEMPLATES; they go over to the next verdict of the same scope and class */
     uint64_t since_us, calls, hits, misses, saved_us;
+    struct payoff payoff;      /* of a read that may be cached; goes over as well */
     struct analysis *analysis; /* a reference; NULL when PostgreSQL was not asked */
     bool is_write_known;       /* reads that run somebody's code write something unknown */
     uint32_t write_count;      /* relations written, when known */
@@ -62,6 +64,9 @@ struct verdict *verdicts_get(struct verdicts *v, const struct verdict_question *
 /* Fills in what a verdict says to people: reason, detail, found, relations, which may point into `scratch`.
  */
 void verdict_describe(const struct verdict *v, struct cache_template *t, struct buf *scratch);
+
+/* A sum that differs when anything that the read depends on has been written, or is being. */
+uint64_t verdict_versions(const struct verdict *v);
 
 /* Every verdict that there is. */
 void verdicts_each(const struct verdicts *v, void (*fn)(void *context, const struct verdict *verdict),
