@@ -404,23 +404,33 @@ static void do_set(struct ask *ask, const struct console_words *words, const str
 
 static void explained(void *arg, const struct admin_explanation *e, const struct error *error)
 {
-    static const struct encode_column columns[] = {SHOW_TEXT("database"),  SHOW_TEXT("user"),
-                                                   SHOW_TEXT("cacheable"), SHOW_TEXT("reason"),
-                                                   SHOW_TEXT("found"),     SHOW_TEXT("relations")};
+    static const struct encode_column columns[] = {
+        SHOW_TEXT("database"),   SHOW_TEXT("user"),      SHOW_TEXT("cacheable"),   SHOW_TEXT("reason"),
+        SHOW_TEXT("found"),      SHOW_TEXT("relations"), SHOW_TEXT("generations"), SHOW_NUMERIC("ttl_us"),
+        SHOW_TEXT("stored"),     SHOW_NUMERIC("calls"),  SHOW_NUMERIC("hits"),     SHOW_NUMERIC("misses"),
+        SHOW_NUMERIC("saved_us")};
+    enum { COLUMNS = sizeof(columns) / sizeof(columns[0]) };
     struct ask *ask = arg;
     if (error != NULL) {
         ask_refuse(ask, error->sqlstate, error->message, NULL);
         return;
     }
     struct show show = {.out = &ask->out};
-    encode_row_description(&ask->out, columns, 6);
-    show_begin(&show, 6);
+    encode_row_description(&ask->out, columns, COLUMNS);
+    show_begin(&show, COLUMNS);
     show_text(&show, e->database);
     show_text(&show, e->user);
     show_text(&show, e->cacheable);
     show_text(&show, e->reason);
     show_text(&show, e->found);
     show_text(&show, e->relations);
+    show_text(&show, e->generations);
+    show_number(&show, e->ttl_us);
+    show_text(&show, e->stored);
+    show_number(&show, e->calls);
+    show_number(&show, e->hits);
+    show_number(&show, e->misses);
+    show_number(&show, e->saved_us);
     show_end(&show);
     encode_command_complete(&ask->out, "EXPLAIN");
     ask_finish(ask);

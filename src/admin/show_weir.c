@@ -163,20 +163,22 @@ void show_feeds(struct show *show)
     }
 }
 
-const struct encode_column show_feed_check_columns[5] = {
-    SHOW_TEXT("database"), SHOW_TEXT("what"), SHOW_TEXT("state"), SHOW_TEXT("found"), SHOW_TEXT("remedy")};
+const struct encode_column show_feed_check_columns[6] = {SHOW_TEXT("database"), SHOW_TEXT("what"),
+                                                         SHOW_TEXT("state"),    SHOW_TEXT("found"),
+                                                         SHOW_TEXT("remedy"),   SHOW_TEXT("sql")};
 
 void show_feed_check(struct show *show)
 {
     const struct show_feed_need *rows;
     size_t count = snapshot_feed_needs(show->snapshot, &rows);
     for (size_t i = 0; i < count; i++) {
-        show_begin(show, 5);
+        show_begin(show, 6);
         show_text(show, rows[i].database);
         show_text(show, rows[i].what);
         show_text(show, rows[i].is_met ? "ok" : "missing");
         show_text(show, rows[i].found);
         show_text(show, rows[i].remedy);
+        show_text(show, rows[i].sql);
         show_end(show);
     }
 }

@@ -372,6 +372,7 @@ static void add_need(struct feed_check *check, const char *database, const struc
     row->is_met = need->is_met;
     row->found = snapshot_text(check->snapshot, need->found);
     row->remedy = snapshot_text(check->snapshot, need->remedy);
+    row->sql = snapshot_text(check->snapshot, need->sql);
 }
 
 static void add_unasked(struct feed_check *check, const char *database, const char *error)

@@ -93,20 +93,39 @@ enum cache_reason cache_judge(struct cache_worker *w, const struct cache_request
     return reason == CACHE_REASON_NONE ? judge_parameters(request) : reason;
 }
 
+static bool make_key(struct cache_worker *w, const struct cache_request *r, struct entry_key *key)
+{
+    const struct key_parts parts = {.scope = r->scope->id,
+                                    .shape = (uint8_t)r->shape,
+                                    .text = r->text,
+                                    .parameter_types = r->parameter_types,
+                                    .parameter_type_count = r->parameter_type_count,
+                                    .bind = r->shape == CACHE_EXECUTE ? r->bind : SLICE_EMPTY};
+    return key_build(&w->key, &parts, w->cache->seed, key);
+}
+
 enum cache_reason cache_explain(struct cache_worker *w, const struct cache_request *request,
                                 struct cache_template *t, struct buf *scratch)
 {
     struct verdict *verdict = NULL;
+    struct entry_key key;
     enum cache_reason reason = judge(w, request, &verdict);
     if (reason == CACHE_REASON_NONE)
         reason = judge_parameters(request);
     if (reason == CACHE_REASON_NONE && verdict->payoff.is_off)
         reason = CACHE_REASON_NOT_WORTH;
-    *t = (struct cache_template){.detail = "", .found = "", .relations = ""};
-    if (verdict != NULL)
+    *t = (struct cache_template){.detail = "", .found = "", .relations = "", .generations = ""};
+    if (verdict != NULL) {
         verdict_describe(verdict, t, scratch);
-    if (t->reason != reason)
+        verdict_count(w->verdicts, verdict, t);
+    }
+    if (t->reason != reason) {
         t->detail = "";
+        t->generations = "";
+    }
+    t->ttl_us = request->ttl_us;
+    t->is_stored = reason == CACHE_REASON_NONE && make_key(w, request, &key) &&
+                   store_memory_has(w->cache->memory, &key, request->now_us);
     t->reason = reason;
     return reason;
 }
@@ -295,14 +314,8 @@ void cache_lookup(struct cache_worker *w, const struct cache_request *r, cache_a
         verdict->calls++;
     if (reason == CACHE_REASON_NONE && !is_worth_it(r, verdict))
         reason = CACHE_REASON_NOT_WORTH;
-    const struct key_parts parts = {.scope = r->scope->id,
-                                    .shape = (uint8_t)r->shape,
-                                    .text = r->text,
-                                    .parameter_types = r->parameter_types,
-                                    .parameter_type_count = r->parameter_type_count,
-                                    .bind = r->shape == CACHE_EXECUTE ? r->bind : SLICE_EMPTY};
     struct entry_key key;
-    if (reason == CACHE_REASON_NONE && !key_build(&w->key, &parts, w->cache->seed, &key))
+    if (reason == CACHE_REASON_NONE && !make_key(w, r, &key))
         reason = CACHE_REASON_MEMORY;
     if (reason != CACHE_REASON_NONE) {
         answer_pass(w, reason, answer);

@@ -267,6 +267,16 @@ enum store_found store_memory_find(struct store_memory *s, const struct entry_ke
     return found;
 }
 
+bool store_memory_has(struct store_memory *s, const struct entry_key *key, uint64_t now_us)
+{
+    struct shard *shard = shard_for(s, key->hash);
+    pthread_mutex_lock(&shard->mutex);
+    const struct node *node = find_node(shard, key);
+    bool has = node != NULL && entry_is_current(node->entry) && entry_expires_us(node->entry) > now_us;
+    pthread_mutex_unlock(&shard->mutex);
+    return has;
+}
+
 /* --- worth --- */
 
 struct worth {

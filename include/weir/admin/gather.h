@@ -69,6 +69,10 @@ struct admin_explanation {
     const char *reason;    /* why not; "" if it is */
     const char *found;     /* how that is known; see struct show_template */
     const char *relations;
+    const char *generations; /* of these, "epoch 3, public.items 7"; "" where they are not known */
+    const char *stored;      /* "memory", or "no" */
+    uint64_t ttl_us;         /* 0: none */
+    uint64_t calls, hits, misses, saved_us; /* of its template and this user */
 };
 
 /* Either is NULL; both are borrowed. */

@@ -160,6 +160,7 @@ struct show_feed_need {
     bool is_met;
     const char *found;
     const char *remedy;
+    const char *sql; /* "" where no statement helps, or not this one alone */
 };
 
 /* Another process, and the cancel requests on their way to it. Texts are never NULL. */

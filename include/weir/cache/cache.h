@@ -265,14 +265,18 @@ struct cache_template {
     const char *detail;    /* what stands in the way, "function public.f(integer)"; "" for nothing to add */
     const char *found;     /* "names", or "postgresql", which was asked */
     const char *relations; /* that the answer depends on, with commas; "" where that is not known */
+    /* Of cache_explain alone: */
+    const char *generations; /* "epoch 3, public.items 7": the versions of these; "" where it is not cached */
+    uint64_t ttl_us;         /* of the request; 0: none */
+    bool is_stored;          /* the answer to this very text is in memory, and current */
 };
 
 /* Why it is not cached, and what exactly stands in the way; "" where it is. */
 void cache_template_reason(const struct cache_template *t, char *text, size_t size);
 
 /*
- * What the cache thinks of a request, without asking anything of it: fills in reason, detail, found and
- * relations, which may point into `scratch`. CACHE_REASON_PENDING: PostgreSQL is being asked, try again. On
+ * What the cache thinks of a request, without asking anything of it: fills in all but who asks, when and the
+ * text. What is text may point into `scratch`. CACHE_REASON_PENDING: PostgreSQL is being asked, try again. On
  * the worker's thread.
  */
 enum cache_reason cache_explain(struct cache_worker *w, const struct cache_request *request,

@@ -43,6 +43,9 @@ void store_memory_sweep(struct store_memory *s, uint64_t now_us);
 enum store_found store_memory_find(struct store_memory *s, const struct entry_key *key, uint64_t now_us,
                                    struct entry **entry);
 
+/* Whether a current, unexpired entry of this key is there; it does not count as asked for. */
+bool store_memory_has(struct store_memory *s, const struct entry_key *key, uint64_t now_us);
+
 /*
  * Takes a reference of its own, replacing an entry of the same key. False when not taken: not worth it, too
  * big, or the present one is current and says more (it has the row description that this one lacks).

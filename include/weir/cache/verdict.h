@@ -61,9 +61,12 @@ struct verdict_question {
 /* Valid until the next call. NULL when memory is out. */
 struct verdict *verdicts_get(struct verdicts *v, const struct verdict_question *q);
 
-/* Fills in what a verdict says to people: reason, detail, found, relations, which may point into `scratch`.
- */
+/* Fills in what a verdict says to people: reason, detail, found, relations, generations, which may point into
+ * `scratch`. */
 void verdict_describe(const struct verdict *v, struct cache_template *t, struct buf *scratch);
+
+/* Adds up what was counted for its text, user and database, whatever the settings of those who asked. */
+void verdict_count(const struct verdicts *all, const struct verdict *v, struct cache_template *t);
 
 /* A sum that differs when anything that the read depends on has been written, or is being. */
 uint64_t verdict_versions(const struct verdict *v);

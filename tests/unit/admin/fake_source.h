@@ -229,7 +229,14 @@ static void fake_explain(void *arg, const struct admin_explain *question, admin_
                                                   .cacheable = "no",
                                                   .reason = fake->value,
                                                   .found = "names",
-                                                  .relations = "public.t"};
+                                                  .relations = "public.t",
+                                                  .generations = "epoch 1, public.t 2",
+                                                  .stored = "memory",
+                                                  .ttl_us = 10000000,
+                                                  .calls = 5,
+                                                  .hits = 3,
+                                                  .misses = 2,
+                                                  .saved_us = 900};
     done(done_arg, fake->fails ? NULL : &explanation, fake->fails ? &error : NULL);
 }
 

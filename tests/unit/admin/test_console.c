@@ -254,9 +254,12 @@ static void weirs_own(void **state)
 static void explanations(void **state)
 {
     (void)state;
-    assert_says("EXPLAIN CACHE SELECT 1 FROM t;",
-                "T database:25,user:25,cacheable:25,reason:25,found:25,relations:25\n"
-                "D (one)|(any)|no|SELECT 1 FROM t|names|public.t\nC EXPLAIN");
+    assert_says(
+        "EXPLAIN CACHE SELECT 1 FROM t;",
+        "T database:25,user:25,cacheable:25,reason:25,found:25,relations:25,generations:25,ttl_us:1700,"
+        "stored:25,calls:1700,hits:1700,misses:1700,saved_us:1700\n"
+        "D (one)|(any)|no|SELECT 1 FROM t|names|public.t|epoch 1, public.t 2|10000000|memory|5|3|2|900\n"
+        "C EXPLAIN");
     assert_says("explain cache 'SELECT ''x'' FROM t'", "D (one)|(any)|no|SELECT 'x' FROM t|");
     assert_says("EXPLAIN CACHE shop VALUES(1)", "D shop|(any)|no|VALUES(1)|");
     assert_says("EXPLAIN CACHE shop anna (SELECT 1)", "D shop|anna|no|(SELECT 1)|");
