@@ -99,7 +99,7 @@ static bool steps_up(struct sketch *s, uint8_t counter)
 }
 
 /* Only what is the least is raised: others are that high for the sake of somebody else. */
-static void raise(struct sketch *s, uint8_t *line, uint64_t hash)
+static void count_up(struct sketch *s, uint8_t *line, uint64_t hash)
 {
     uint8_t counter = least(line, hash);
     if (counter == UINT8_MAX || !steps_up(s, counter))
@@ -123,7 +123,7 @@ void sketch_count(struct sketch *s, uint64_t hash)
 {
     uint8_t *line = line_of(s, hash);
     if (has_come(line, hash))
-        raise(s, line, hash);
+        count_up(s, line, hash);
     else
         let_in(line, hash);
     if (--s->until_fade == 0)
@@ -132,7 +132,7 @@ void sketch_count(struct sketch *s, uint64_t hash)
 
 static uint8_t nearest(uint32_t count)
 {
-    uint8_t exponent = 0;
+    uint32_t exponent;
     if (count < 16)
         return (uint8_t)count;
     for (exponent = 1; count >= 32 && exponent < 15; exponent++)

@@ -98,6 +98,22 @@ static void growth_keeps_the_estimates(void **state)
     sketch_free(&s);
 }
 
+static void what_was_counted_elsewhere_is_remembered(void **state)
+{
+    (void)state;
+    struct sketch s;
+    const uint32_t counts[] = {0, 1, 15, 16, 31, 32, 100, 5000, 65535, 4000000};
+    assert_true(sketch_init(&s, 4096, 7));
+    for (uint64_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        uint32_t count = counts[i] < 507904 ? counts[i] : 507904;
+        sketch_remember(&s, hash_of(i), counts[i]);
+        assert_in_range(sketch_estimate(&s, hash_of(i)), count - count / 16, count);
+        sketch_remember(&s, hash_of(i), counts[i] / 2); /* never less than it was */
+        assert_in_range(sketch_estimate(&s, hash_of(i)), count - count / 16, count);
+    }
+    sketch_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -105,6 +121,7 @@ int main(void)
         cmocka_unit_test(others_are_seldom_in_the_way),
         cmocka_unit_test(counts_fade),
         cmocka_unit_test(growth_keeps_the_estimates),
+        cmocka_unit_test(what_was_counted_elsewhere_is_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
