@@ -237,18 +237,18 @@ static struct query large_and_cheap_or_small_and_dear(bool is_scanned)
 static void test_c41_a_scan_does_not_push_out_what_is_asked_often(void **state)
 {
     (void)state;
-    const struct trace t = {20000, 0.9, 600000, 0.9, plain, 0.05};
+    const struct trace t = {10000, 0.9, 150000, 0.9, plain, 0.05};
     assert_true(play("a scan", &t) > 2.0);
-    const struct trace dear = {20000, 0.9, 600000, 0.9, dear_when_scanned, 0.05};
+    const struct trace dear = {10000, 0.9, 150000, 0.9, dear_when_scanned, 0.05};
     assert_true(play("a scan of dear ones", &dear) > 1.2);
 }
 
 static void test_c41_time_saved_counts_and_bytes_count(void **state)
 {
     (void)state;
-    const struct trace t = {5000, 0.8, 200000, 0.2, mixed, 0.05};
+    const struct trace t = {3000, 0.8, 60000, 0.2, mixed, 0.05};
     assert_true(play("mixed sizes and costs", &t) > 2.0);
-    const struct trace large = {2000, 0.7, 100000, 0.0, large_and_cheap_or_small_and_dear, 0.01};
+    const struct trace large = {2000, 0.7, 40000, 0.0, large_and_cheap_or_small_and_dear, 0.01};
     assert_true(play("large and cheap beside small and dear", &large) > 5.0);
 }
 
@@ -258,7 +258,7 @@ static void former_fame_fades(void **state)
     (void)state;
     struct store_memory *s = store_memory_new(1 << 20, 1);
     const struct query query = {.bytes = 800, .cost_us = 1000};
-    for (int round = 0; round < 300; round++)
+    for (int round = 0; round < 60; round++)
         for (uint64_t id = 0; id < 800; id++)
             ask_store(s, id, query);
     int asked = 0;
