@@ -1,4 +1,4 @@
-# What is installed, and where: the program, manual pages, documents, samples, and, where the program can speak with
+# What is installed, and where: the programs, manual pages, documents, samples, and, where the program can speak with
 # systemd, its unit, account and rotation of the log. With -DCMAKE_INSTALL_PREFIX=/usr the target `package` makes a Debian
 # package of all that.
 #
@@ -9,21 +9,22 @@ set(WEIR_CONFIG_DIR ${CMAKE_INSTALL_FULL_SYSCONFDIR}/weir)
 set(WEIR_MAINTAINER "The Weir authors <weir@localhost>" CACHE STRING "who answers for the Debian package")
 set(made ${CMAKE_CURRENT_BINARY_DIR}/install)
 
-install(TARGETS weir RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS weir weirctl RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 # ---- manual pages: the keys of weir.ini(5) are those of config/weir.ini ----
 find_program(AWK NAMES awk mawk gawk REQUIRED)
 find_program(GZIP gzip REQUIRED)
 configure_file(docs/man/weir.1.in ${made}/weir.1 @ONLY)
+configure_file(docs/man/weirctl.1.in ${made}/weirctl.1 @ONLY)
 configure_file(docs/man/weir.ini.5.in ${made}/weir.ini.5.in @ONLY)
-add_custom_command(OUTPUT ${made}/weir.1.gz ${made}/weir.ini.5.gz
+add_custom_command(OUTPUT ${made}/weir.1.gz ${made}/weirctl.1.gz ${made}/weir.ini.5.gz
     COMMAND ${AWK} -f ${CMAKE_CURRENT_SOURCE_DIR}/scripts/man-keys.awk ${CMAKE_CURRENT_SOURCE_DIR}/config/weir.ini
         ${made}/weir.ini.5.in > ${made}/weir.ini.5
-    COMMAND ${GZIP} -9nkf ${made}/weir.1 ${made}/weir.ini.5
-    DEPENDS config/weir.ini scripts/man-keys.awk ${made}/weir.1 ${made}/weir.ini.5.in
+    COMMAND ${GZIP} -9nkf ${made}/weir.1 ${made}/weirctl.1 ${made}/weir.ini.5
+    DEPENDS config/weir.ini scripts/man-keys.awk ${made}/weir.1 ${made}/weirctl.1 ${made}/weir.ini.5.in
     VERBATIM)
-add_custom_target(manual ALL DEPENDS ${made}/weir.1.gz ${made}/weir.ini.5.gz)
-install(FILES ${made}/weir.1.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+add_custom_target(manual ALL DEPENDS ${made}/weir.1.gz ${made}/weirctl.1.gz ${made}/weir.ini.5.gz)
+install(FILES ${made}/weir.1.gz ${made}/weirctl.1.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES ${made}/weir.ini.5.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
 
 # ---- documents and samples ----

@@ -36,7 +36,17 @@ struct ask {
 };
 
 /* What may follow the name of a command. */
-enum arguments { ARGUMENT_NONE, ARGUMENT_OPTIONAL_DATABASE, ARGUMENT_DATABASE, ARGUMENT_CLIENT };
+enum arguments {
+    ARGUMENT_NONE,
+    ARGUMENT_OPTIONAL_DATABASE,
+    ARGUMENT_DATABASE,
+    ARGUMENT_CLIENT,
+    ARGUMENT_OPTIONAL_RELATION, /* behind an optional database */
+};
+
+static const char *const argument_usage[] = {"", " [db]", " db", " id", " [db [schema.relation]]"};
+static const char *const argument_words[] = {"no argument", "at most a database", "a database", "a client id",
+                                             "at most a database and a relation"};
 
 struct command {
     const char *name;
@@ -58,7 +68,13 @@ static const struct command commands[] = {
 };
 
 static const struct command set_command = {"SET", ADMIN_SET, ARGUMENT_NONE};
-static const struct command flush_command = {"CACHE FLUSH", ADMIN_CACHE_FLUSH, ARGUMENT_OPTIONAL_DATABASE};
+
+static const struct command cache_commands[] = {
+    {"CACHE FLUSH", ADMIN_CACHE_FLUSH, ARGUMENT_OPTIONAL_RELATION},
+    {"CACHE DISABLE", ADMIN_CACHE_DISABLE, ARGUMENT_OPTIONAL_DATABASE},
+    {"CACHE ENABLE", ADMIN_CACHE_ENABLE, ARGUMENT_OPTIONAL_DATABASE},
+};
+
 static const struct command shutdown_command = {"SHUTDOWN", ADMIN_SHUTDOWN, ARGUMENT_NONE};
 
 struct console *console_new(const struct admin_source *source)
@@ -165,12 +181,12 @@ static void show_help(struct ask *ask)
     for (size_t i = 0; i < count; i++)
         buf_printf(&text, "%s%s", i % 8 == 7 ? "|\n\t     " : "|", shows[i].name);
     buf_append_str(&text, "\n\tSHOW key\n\tSET key = value");
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        const char *arguments[] = {"", " [db]", " db", " id"};
-        buf_printf(&text, "\n\t%s%s", commands[i].name, arguments[commands[i].arguments]);
-    }
-    buf_append_str(&text, "\n\tSHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]\n\tCACHE FLUSH [db]\n\tFEED CHECK"
-                          "\n\tEXPLAIN CACHE [db [user]] SELECT ...");
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        buf_printf(&text, "\n\t%s%s", commands[i].name, argument_usage[commands[i].arguments]);
+    buf_append_str(&text, "\n\tSHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]");
+    for (size_t i = 0; i < sizeof(cache_commands) / sizeof(cache_commands[0]); i++)
+        buf_printf(&text, "\n\t%s%s", cache_commands[i].name, argument_usage[cache_commands[i].arguments]);
+    buf_append_str(&text, "\n\tFEED CHECK\n\tEXPLAIN CACHE [db [user]] SELECT ...");
     const char *message = buf_text(&text);
     if (message != NULL)
         encode_notice(&ask->out, "NOTICE", "00000", message);
@@ -282,6 +298,24 @@ static bool parse_client(const char *word, struct admin_command *what)
     return true;
 }
 
+/* Runs the command for the relation whose name begins with this word: bare, or all of it in '...'. */
+static void run_for_relation(struct ask *ask, const struct command *command,
+                             const struct console_words *words, size_t at, struct admin_command *what)
+{
+    char schema[CONSOLE_WORD_SIZE], name[CONSOLE_WORD_SIZE];
+    bool is_string = words->is_quoted[at] && words->rest[at].data[0] == '\'';
+    bool is_right = !is_string || (words->count == at + 1 && !words->has_more);
+    if (!is_right ||
+        !console_relation_parse(is_string ? slice_str(words->word[at]) : words->rest[at], schema, name)) {
+        ask_refuse(ask, "42601", "CACHE FLUSH takes one relation: [schema.]name",
+                   "CACHE FLUSH shop public.items ;");
+        return;
+    }
+    what->schema = schema[0] != '\0' ? schema : NULL;
+    what->relation = name;
+    run(ask, command, what);
+}
+
 /* `first` is the number of the word after the command's name. */
 static void do_command(struct ask *ask, const struct command *command, const struct console_words *words,
                        size_t first, const char *user)
@@ -291,12 +325,13 @@ static void do_command(struct ask *ask, const struct command *command, const str
     bool is_right = words->count <= first + 1 && !words->has_more;
     if (command->arguments == ARGUMENT_NONE)
         is_right = !has_argument;
+    else if (command->arguments == ARGUMENT_OPTIONAL_RELATION)
+        is_right = true;
     else if (command->arguments != ARGUMENT_OPTIONAL_DATABASE)
         is_right = is_right && has_argument;
     if (!is_right) {
         char message[128];
-        const char *expected[] = {"no argument", "at most a database", "a database", "a client id"};
-        snprintf(message, sizeof(message), "%s takes %s", command->name, expected[command->arguments]);
+        snprintf(message, sizeof(message), "%s takes %s", command->name, argument_words[command->arguments]);
         ask_refuse(ask, "42601", message, NULL);
         return;
     }
@@ -310,7 +345,10 @@ static void do_command(struct ask *ask, const struct command *command, const str
             return;
         what.database = words->word[first];
     }
-    run(ask, command, &what);
+    if (words->count > first + 1)
+        run_for_relation(ask, command, words, first + 1, &what);
+    else
+        run(ask, command, &what);
 }
 
 static void do_shutdown(struct ask *ask, const struct console_words *words, const char *user)
@@ -366,23 +404,33 @@ static void do_set(struct ask *ask, const struct console_words *words, const str
 
 static void explained(void *arg, const struct admin_explanation *e, const struct error *error)
 {
-    static const struct encode_column columns[] = {SHOW_TEXT("database"),  SHOW_TEXT("user"),
-                                                   SHOW_TEXT("cacheable"), SHOW_TEXT("reason"),
-                                                   SHOW_TEXT("found"),     SHOW_TEXT("relations")};
+    static const struct encode_column columns[] = {
+        SHOW_TEXT("database"),   SHOW_TEXT("user"),      SHOW_TEXT("cacheable"),   SHOW_TEXT("reason"),
+        SHOW_TEXT("found"),      SHOW_TEXT("relations"), SHOW_TEXT("generations"), SHOW_NUMERIC("ttl_us"),
+        SHOW_TEXT("stored"),     SHOW_NUMERIC("calls"),  SHOW_NUMERIC("hits"),     SHOW_NUMERIC("misses"),
+        SHOW_NUMERIC("saved_us")};
+    enum { COLUMNS = sizeof(columns) / sizeof(columns[0]) };
     struct ask *ask = arg;
     if (error != NULL) {
         ask_refuse(ask, error->sqlstate, error->message, NULL);
         return;
     }
     struct show show = {.out = &ask->out};
-    encode_row_description(&ask->out, columns, 6);
-    show_begin(&show, 6);
+    encode_row_description(&ask->out, columns, COLUMNS);
+    show_begin(&show, COLUMNS);
     show_text(&show, e->database);
     show_text(&show, e->user);
     show_text(&show, e->cacheable);
     show_text(&show, e->reason);
     show_text(&show, e->found);
     show_text(&show, e->relations);
+    show_text(&show, e->generations);
+    show_number(&show, e->ttl_us);
+    show_text(&show, e->stored);
+    show_number(&show, e->calls);
+    show_number(&show, e->hits);
+    show_number(&show, e->misses);
+    show_number(&show, e->saved_us);
     show_end(&show);
     encode_command_complete(&ask->out, "EXPLAIN");
     ask_finish(ask);
@@ -435,10 +483,12 @@ static void dispatch(struct ask *ask, const struct console_words *words,
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
         if (console_word_is(words, 0, commands[i].name))
             command = &commands[i];
-    if (console_word_is(words, 0, "CACHE") && console_word_is(words, 1, "FLUSH")) {
-        command = &flush_command;
-        first = 2;
-    }
+    for (size_t i = 0; i < sizeof(cache_commands) / sizeof(cache_commands[0]); i++)
+        if (console_word_is(words, 0, "CACHE") &&
+            console_word_is(words, 1, cache_commands[i].name + strlen("CACHE "))) {
+            command = &cache_commands[i];
+            first = 2;
+        }
     bool is_shutdown = console_word_is(words, 0, "SHUTDOWN");
     if ((command != NULL || is_shutdown) && !request->is_admin)
         ask_refuse(ask, "42501", "admin access needed", NULL);

@@ -107,3 +107,39 @@ bool console_word_is(const struct console_words *words, size_t index, const char
 {
     return index < words->count && !words->is_quoted[index] && strcasecmp(words->word[index], keyword) == 0;
 }
+
+/* An identifier off the front. False when there is none, or it is too long or odd. */
+static bool take_name(struct slice *text, char out[CONSOLE_WORD_SIZE])
+{
+    bool is_quoted;
+    if (text->len > 0 && text->data[0] == '"')
+        return take(text, out, &is_quoted) && out[0] != '\0';
+    size_t len = 0;
+    for (; len < text->len; len++) {
+        uint8_t c = text->data[len];
+        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c > 127;
+        bool is_later = len > 0 && ((c >= '0' && c <= '9') || c == '$');
+        if (!is_letter && !is_later)
+            break;
+        if (len + 1 >= CONSOLE_WORD_SIZE)
+            return false;
+        out[len] = (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+    }
+    out[len] = '\0';
+    *text = slice_from(*text, len);
+    return len > 0;
+}
+
+bool console_relation_parse(struct slice text, char schema[CONSOLE_WORD_SIZE], char name[CONSOLE_WORD_SIZE])
+{
+    schema[0] = '\0';
+    if (!take_name(&text, name))
+        return false;
+    if (text.len == 0)
+        return true;
+    if (text.data[0] != '.')
+        return false;
+    memcpy(schema, name, CONSOLE_WORD_SIZE);
+    text = slice_from(text, 1);
+    return take_name(&text, name) && text.len == 0;
+}

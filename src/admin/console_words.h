@@ -29,4 +29,10 @@ bool console_words_parse(struct slice text, struct console_words *out, struct er
 /* Case does not count; a quoted word is never a keyword. */
 bool console_word_is(const struct console_words *words, size_t index, const char *keyword);
 
+/*
+ * A relation, [schema.]name, as SQL spells names: "..." keeps its case and what is in it, other letters
+ * become small. `schema` is "" where none is given. False when it is something else, or too long.
+ */
+bool console_relation_parse(struct slice text, char schema[CONSOLE_WORD_SIZE], char name[CONSOLE_WORD_SIZE]);
+
 #endif

@@ -245,6 +245,8 @@ static json_t *store_object(const struct show_store *s)
     put(object, "checks_undecided", s->checks_undecided);
     put(object, "analyses", s->analyses);
     put(object, "analyses_failed", s->analyses_failed);
+    put(object, "flushes", s->flushes);
+    put_text(object, "disabled", s->disabled);
     return object;
 }
 

@@ -174,6 +174,7 @@ static void store(struct buf *out, const struct show_store *s)
            "Times PostgreSQL was asked what a statement calls and reads.", s->analyses);
     simple(out, "weir_cache_analyses_failed_total", "counter", "Of these, those without an answer.",
            s->analyses_failed);
+    simple(out, "weir_cache_flushes_total", "counter", "Times that CACHE FLUSH was said.", s->flushes);
     const struct {
         const char *outcome;
         uint64_t count;

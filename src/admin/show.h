@@ -87,6 +87,6 @@ extern const struct encode_column show_pins_columns[7];
 extern const struct encode_column show_templates_columns[12];
 extern const struct encode_column show_workers_columns[4];
 extern const struct encode_column show_feeds_columns[10];
-extern const struct encode_column show_feed_check_columns[5];
+extern const struct encode_column show_feed_check_columns[6];
 
 #endif

@@ -63,6 +63,11 @@ void show_cache_store(struct show *show)
     show_pair(show, "checks_undecided", s->checks_undecided);
     show_pair(show, "analyses", s->analyses);
     show_pair(show, "analyses_failed", s->analyses_failed);
+    show_pair(show, "flushes", s->flushes);
+    show_begin(show, 2);
+    show_text(show, "disabled");
+    show_text(show, s->disabled);
+    show_end(show);
 }
 
 const struct encode_column show_pins_columns[7] = {
@@ -158,20 +163,22 @@ void show_feeds(struct show *show)
     }
 }
 
-const struct encode_column show_feed_check_columns[5] = {
-    SHOW_TEXT("database"), SHOW_TEXT("what"), SHOW_TEXT("state"), SHOW_TEXT("found"), SHOW_TEXT("remedy")};
+const struct encode_column show_feed_check_columns[6] = {SHOW_TEXT("database"), SHOW_TEXT("what"),
+                                                         SHOW_TEXT("state"),    SHOW_TEXT("found"),
+                                                         SHOW_TEXT("remedy"),   SHOW_TEXT("sql")};
 
 void show_feed_check(struct show *show)
 {
     const struct show_feed_need *rows;
     size_t count = snapshot_feed_needs(show->snapshot, &rows);
     for (size_t i = 0; i < count; i++) {
-        show_begin(show, 5);
+        show_begin(show, 6);
         show_text(show, rows[i].database);
         show_text(show, rows[i].what);
         show_text(show, rows[i].is_met ? "ok" : "missing");
         show_text(show, rows[i].found);
         show_text(show, rows[i].remedy);
+        show_text(show, rows[i].sql);
         show_end(show);
     }
 }

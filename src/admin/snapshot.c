@@ -44,6 +44,7 @@ struct admin_snapshot *snapshot_new(void)
     s->feeds.size = sizeof(struct show_feed);
     s->feed_needs.size = sizeof(struct show_feed_need);
     s->store.redis = "off";
+    s->store.disabled = "";
     return s;
 }
 
@@ -167,7 +168,7 @@ struct show_feed_need *snapshot_add_feed_need(struct admin_snapshot *s)
 {
     struct show_feed_need *row = add_row(s, &s->feed_needs);
     if (row != NULL)
-        row->database = row->what = row->found = row->remedy = "";
+        row->database = row->what = row->found = row->remedy = row->sql = "";
     return row;
 }
 

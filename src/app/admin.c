@@ -415,6 +415,7 @@ static void add_store(struct app *app, struct admin_snapshot *snapshot, const st
         return;
     const struct config_settings *settings = config_settings(app->config);
     row->redis = "off";
+    row->disabled = app_disabled_caches(app, snapshot);
     row->memory_limit_bytes = settings->cache_memory_bytes;
     if (app->shared.cache == NULL)
         return;
@@ -433,6 +434,7 @@ static void add_store(struct app *app, struct admin_snapshot *snapshot, const st
     row->checks_undecided = stats.checks_undecided;
     row->analyses = stats.analyses;
     row->analyses_failed = stats.analyses_failed;
+    row->flushes = stats.flushes;
 }
 
 static void gathered(struct app *app, void *arg, bool is_complete)

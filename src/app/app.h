@@ -128,6 +128,10 @@ void app_end_explains(struct app *app);
 bool app_make_cache(struct app *app, struct error *error);
 bool app_watch_databases(struct app *app, struct error *error);
 void app_free_cache(struct app *app);
+/* CACHE FLUSH, DISABLE and ENABLE. */
+bool app_cache_command(struct app *app, const struct admin_command *command, struct error *error);
+/* The names of databases that CACHE DISABLE has turned off, with commas; belongs to the snapshot. */
+const char *app_disabled_caches(struct app *app, struct admin_snapshot *snapshot);
 void app_add_feeds(struct app *app, struct admin_snapshot *snapshot);
 /* Adds what the servers have of what a feed needs, and then passes the snapshot on, possibly later. */
 void app_check_feeds(struct app *app, struct admin_snapshot *snapshot, admin_gathered_fn *done,

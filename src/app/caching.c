@@ -239,6 +239,83 @@ bool app_watch_databases(struct app *app, struct error *error)
     return true;
 }
 
+/* ---- what a person tells it
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+/* With a reference for the caller; NULL, with `error` set, where the name has no cache. */
+static struct cache_database *cached_database(struct app *app, const char *name, struct error *error)
+{
+    const struct config_database *database = config_database_find(app->config, name);
+    if (database == NULL)
+        error_set_state(error, "08P01", "no such database: %s", name);
+    else if (database->is_fallback)
+        error_set_state(error, "0A000", "the databases of \"*\" are not cached: name a database to cache it");
+    else if (config_strongest_cache_mode(app->config, database) == CACHE_OFF)
+        error_set_state(error, "55000", "the cache is off for the database %s and all its users", name);
+    else
+        return cache_database_get(app->shared.cache, database->hosts[0].name,
+                                  (unsigned)database->hosts[0].port, config_dbname(database, name));
+    return NULL;
+}
+
+static void log_command(const struct admin_command *command)
+{
+    const char *verb = command->verb == ADMIN_CACHE_FLUSH     ? "FLUSH"
+                       : command->verb == ADMIN_CACHE_DISABLE ? "DISABLE"
+                                                              : "ENABLE";
+    const char *schema = command->schema != NULL ? command->schema : "";
+    log_info("CACHE %s, by %s:%s%s%s%s%s%s", verb, command->user != NULL ? command->user : "nobody",
+             command->database != NULL ? " database " : " all databases",
+             command->database != NULL ? command->database : "",
+             command->relation != NULL ? ", relation " : "", schema, schema[0] != '\0' ? "." : "",
+             command->relation != NULL ? command->relation : "");
+}
+
+bool app_cache_command(struct app *app, const struct admin_command *command, struct error *error)
+{
+    struct cache *cache = app->shared.cache;
+    if (cache == NULL)
+        return error_set_state(error, "0A000",
+                               "there is no cache: no database or user had one when Weir was started");
+    struct cache_database *d = NULL;
+    if (command->database != NULL && (d = cached_database(app, command->database, error)) == NULL)
+        return false;
+    bool is_done = true;
+    if (command->verb != ADMIN_CACHE_FLUSH)
+        cache_switch(cache, d, command->verb == ADMIN_CACHE_ENABLE);
+    else if (command->relation != NULL)
+        is_done = cache_clear_relation(cache, d, command->schema, command->relation, error);
+    else if (d != NULL)
+        cache_clear_database(cache, d);
+    else
+        cache_clear(cache);
+    cache_database_unref(d);
+    if (is_done)
+        log_command(command);
+    return is_done;
+}
+
+const char *app_disabled_caches(struct app *app, struct admin_snapshot *snapshot)
+{
+    struct buf names = BUF_INIT;
+    for (size_t i = 0; app->shared.cache != NULL && i < config_database_count(app->config); i++) {
+        const struct config_database *database = config_database_at(app->config, i);
+        if (database->is_fallback || config_strongest_cache_mode(app->config, database) == CACHE_OFF)
+            continue;
+        const struct config_host *host = &database->hosts[0];
+        struct cache_database *d = cache_database_get(app->shared.cache, host->name, (unsigned)host->port,
+                                                      config_dbname(database, database->name));
+        if (d != NULL && cache_database_is_switched_off(d))
+            buf_printf(&names, "%s%s", names.len > 0 ? ", " : "", database->name);
+        cache_database_unref(d);
+    }
+    const char *text = buf_text(&names);
+    text = snapshot_text(snapshot, text != NULL ? text : "");
+    buf_free(&names);
+    return text;
+}
+
 void app_add_feeds(struct app *app, struct admin_snapshot *snapshot)
 {
     struct cache_feed_stats stats;
@@ -297,6 +374,7 @@ static void add_need(struct feed_check *check, const char *database, const struc
     row->is_met = need->is_met;
     row->found = snapshot_text(check->snapshot, need->found);
     row->remedy = snapshot_text(check->snapshot, need->remedy);
+    row->sql = snapshot_text(check->snapshot, need->sql);
 }
 
 static void add_unasked(struct feed_check *check, const char *database, const char *error)

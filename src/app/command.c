@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "app.h"
-#include "weir/cache/cache.h"
 #include "weir/util/log.h"
 
 struct task {
@@ -312,11 +311,9 @@ void app_command(void *arg, const struct admin_command *command, admin_done_fn *
                                                                          : APP_WAIT_CLIENTS);
         return;
     case ADMIN_CACHE_FLUSH:
-        if (app->shared.cache == NULL)
-            error_set_state(&error, "0A000", "there is no cache");
-        else
-            cache_clear(app->shared.cache);
-        done(done_arg, app->shared.cache == NULL ? &error : NULL);
+    case ADMIN_CACHE_DISABLE:
+    case ADMIN_CACHE_ENABLE:
+        done(done_arg, app_cache_command(app, command, &error) ? NULL : &error);
         return;
     default:
         start_round(app, command, done, done_arg);

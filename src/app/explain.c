@@ -22,7 +22,10 @@ struct explanation {
     char *user;
     char *reason_text;
     char *relations;
+    char *generations;
     const char *found;
+    bool is_stored;
+    uint64_t ttl_us, calls, hits, misses, saved_us;
 };
 
 struct explain {
@@ -43,6 +46,7 @@ static void forget(struct explanation *e)
     free(e->user);
     free(e->reason_text);
     free(e->relations);
+    free(e->generations);
     *e = (struct explanation){.is_known = false};
 }
 
@@ -80,7 +84,14 @@ static void visit(struct session_worker *session, void *arg)
                                   .user = strdup(pool->user->name),
                                   .reason_text = strdup(reason),
                                   .relations = strdup(t.relations),
-                                  .found = t.found};
+                                  .generations = strdup(t.generations),
+                                  .found = t.found,
+                                  .is_stored = t.is_stored,
+                                  .ttl_us = t.ttl_us,
+                                  .calls = t.calls,
+                                  .hits = t.hits,
+                                  .misses = t.misses,
+                                  .saved_us = t.saved_us};
     }
     buf_free(&scratch);
 }
@@ -104,14 +115,32 @@ static void on_timer(struct timer *timer)
     begin(x);
 }
 
+/* What others have counted for the same user. */
+static void add_others(const struct explain *x, const struct explanation *e, struct admin_explanation *sum)
+{
+    for (int i = 0; i < x->app->worker_count; i++) {
+        const struct explanation *one = &x->answers[i];
+        if (!one->is_known || one->user == NULL || strcmp(one->user, sum->user) != 0)
+            continue;
+        sum->calls += one->calls;
+        sum->hits += one->hits;
+        sum->misses += one->misses;
+        sum->saved_us += one->saved_us;
+    }
+    sum->stored = e->is_stored ? "memory" : "no";
+}
+
 static void answer(struct explain *x, const struct explanation *e)
 {
-    const struct admin_explanation explanation = {.database = x->database,
-                                                  .user = e->user != NULL ? e->user : "",
-                                                  .cacheable = e->reason == CACHE_REASON_NONE ? "yes" : "no",
-                                                  .reason = e->reason_text != NULL ? e->reason_text : "",
-                                                  .found = e->found,
-                                                  .relations = e->relations != NULL ? e->relations : ""};
+    struct admin_explanation explanation = {.database = x->database,
+                                            .user = e->user != NULL ? e->user : "",
+                                            .cacheable = e->reason == CACHE_REASON_NONE ? "yes" : "no",
+                                            .reason = e->reason_text != NULL ? e->reason_text : "",
+                                            .found = e->found,
+                                            .relations = e->relations != NULL ? e->relations : "",
+                                            .generations = e->generations != NULL ? e->generations : "",
+                                            .ttl_us = e->ttl_us};
+    add_others(x, e, &explanation);
     x->done(x->done_arg, &explanation, NULL);
     explain_free(x);
 }

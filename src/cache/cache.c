@@ -88,13 +88,6 @@ void cache_set_check(struct cache *c, unsigned one_in)
     atomic_store(&c->check_one_in, one_in);
 }
 
-void cache_clear(struct cache *c)
-{
-    distrust_clear(c->distrust);
-    databases_change_all(c->databases);
-    store_memory_clear(c->memory);
-}
-
 struct cache_database *cache_database_get(struct cache *c, const char *host, unsigned port,
                                           const char *dbname)
 {
@@ -228,6 +221,7 @@ void cache_stats(struct cache *c, struct cache_stats *stats)
     stats->entries = memory.entries;
     stats->bytes = memory.bytes;
     stats->evictions = memory.evictions;
+    stats->flushes = atomic_load_explicit(&c->flushes, memory_order_relaxed);
     stats->epoch_changes = databases_epoch_changes(c->databases);
     databases_count_analyses(c->databases, &stats->analyses, &stats->analyses_failed);
 }

@@ -215,7 +215,10 @@ enum { DISTRUST_MAX = 1024 };
 struct distrust {
     pthread_mutex_t mutex;
     _Atomic size_t count; /* DISTRUST_MAX + 1: all of them */
-    uint64_t hashes[DISTRUST_MAX][2];
+    struct {
+        uint64_t database;
+        uint64_t hash[2];
+    } list[DISTRUST_MAX];
 };
 
 struct distrust *distrust_new(void)
@@ -235,16 +238,17 @@ void distrust_free(struct distrust *d)
 }
 
 /* With the mutex. */
-static bool is_listed(const struct distrust *d, const struct template *template)
+static bool is_listed(const struct distrust *d, uint64_t database, const struct template *template)
 {
     size_t count = atomic_load(&d->count);
     for (size_t i = 0; i < count && i < DISTRUST_MAX; i++)
-        if (memcmp(d->hashes[i], template->hash, sizeof(template->hash)) == 0)
+        if (d->list[i].database == database &&
+            memcmp(d->list[i].hash, template->hash, sizeof(template->hash)) == 0)
             return true;
     return count > DISTRUST_MAX;
 }
 
-void distrust_add(struct distrust *d, struct slice text)
+void distrust_add(struct distrust *d, uint64_t database, struct slice text)
 {
     struct buf scratch = BUF_INIT;
     struct template template;
@@ -252,16 +256,18 @@ void distrust_add(struct distrust *d, struct slice text)
     size_t count = atomic_load(&d->count);
     if (!template_make(text, &scratch, &template)) {
         atomic_store(&d->count, DISTRUST_MAX + 1);
-    } else if (!is_listed(d, &template)) {
-        if (count < DISTRUST_MAX)
-            memcpy(d->hashes[count], template.hash, sizeof(template.hash));
+    } else if (!is_listed(d, database, &template)) {
+        if (count < DISTRUST_MAX) {
+            d->list[count].database = database;
+            memcpy(d->list[count].hash, template.hash, sizeof(template.hash));
+        }
         atomic_store(&d->count, count + 1);
     }
     pthread_mutex_unlock(&d->mutex);
     buf_free(&scratch);
 }
 
-bool distrust_has(struct distrust *d, struct slice text)
+bool distrust_has(struct distrust *d, uint64_t database, struct slice text)
 {
     if (atomic_load_explicit(&d->count, memory_order_acquire) == 0)
         return false;
@@ -269,7 +275,7 @@ bool distrust_has(struct distrust *d, struct slice text)
     struct template template;
     bool is_known = template_make(text, &scratch, &template);
     pthread_mutex_lock(&d->mutex);
-    bool has = !is_known || is_listed(d, &template);
+    bool has = !is_known || is_listed(d, database, &template);
     pthread_mutex_unlock(&d->mutex);
     buf_free(&scratch);
     return has;
@@ -279,5 +285,17 @@ void distrust_clear(struct distrust *d)
 {
     pthread_mutex_lock(&d->mutex);
     atomic_store(&d->count, 0);
+    pthread_mutex_unlock(&d->mutex);
+}
+
+void distrust_forgive(struct distrust *d, uint64_t database)
+{
+    pthread_mutex_lock(&d->mutex);
+    size_t count = atomic_load(&d->count), kept = 0;
+    for (size_t i = 0; count <= DISTRUST_MAX && i < count; i++)
+        if (d->list[i].database != database)
+            d->list[kept++] = d->list[i];
+    if (count <= DISTRUST_MAX)
+        atomic_store(&d->count, kept);
     pthread_mutex_unlock(&d->mutex);
 }

@@ -116,6 +116,7 @@ static struct cache_database *database_new(struct databases *all, struct group *
     }
     d->id = ++all->next_id;
     atomic_init(&d->version, 1);
+    atomic_init(&d->is_switched_off, all->is_switched_off);
     atomic_init(&d->has_code, true);
     atomic_init(&d->has_temporary_code, true);
     list_init(&d->writes);
@@ -176,6 +177,19 @@ void databases_change_all(struct databases *all)
         pthread_mutex_lock(&group->mutex);
         list_for_each(&group->members, node)
             database_change_epoch(list_entry(node, struct cache_database, node));
+        pthread_mutex_unlock(&group->mutex);
+    }
+    pthread_mutex_unlock(&all->mutex);
+}
+
+void databases_switch_all(struct databases *all, bool is_on)
+{
+    pthread_mutex_lock(&all->mutex);
+    all->is_switched_off = !is_on;
+    for (struct group *group = all->groups; group != NULL; group = group->next) {
+        pthread_mutex_lock(&group->mutex);
+        list_for_each(&group->members, node)
+            atomic_store(&list_entry(node, struct cache_database, node)->is_switched_off, !is_on);
         pthread_mutex_unlock(&group->mutex);
     }
     pthread_mutex_unlock(&all->mutex);
@@ -337,6 +351,7 @@ bool database_is_same_server(struct cache_database *d, struct slice baseline)
 bool database_is_believed(const struct cache_database *d, uint64_t now_us)
 {
     return atomic_load_explicit(&d->is_usable, memory_order_acquire) &&
+           !atomic_load_explicit(&d->is_switched_off, memory_order_relaxed) &&
            now_us < atomic_load_explicit(&d->confirmed_us, memory_order_relaxed) + BELIEF_US &&
            now_us < atomic_load_explicit(&d->fed.until_us, memory_order_relaxed) &&
            (d->group->all->share == NULL || share_is_believed(d, now_us));
@@ -354,6 +369,8 @@ void cache_database_reason(const struct cache_database *d, char *text, size_t si
     pthread_mutex_lock(&locked->group->mutex);
     uint64_t now = clock_now_us();
     const char *reason = d->reason;
+    if (atomic_load(&d->is_switched_off))
+        reason = "CACHE DISABLE has turned it off";
     if (reason[0] == '\0')
         reason = database_feed_reason(d, now);
     if (reason[0] == '\0' && d->group->all->share != NULL && !share_is_believed(d, now))

@@ -24,6 +24,7 @@ struct databases {
     pthread_mutex_t mutex; /* of the list of groups */
     struct group *groups;
     uint64_t next_id;
+    bool is_switched_off; /* as new databases begin; under the mutex */
     _Atomic uint64_t epoch_changes;
     _Atomic uint64_t analyses_asked;
     _Atomic uint64_t analyses_failed;

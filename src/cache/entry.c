@@ -1,6 +1,7 @@
 /* entry: header, vector, key and parts in one allocation. */
 #include "weir/cache/entry.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +47,7 @@ struct entry *entry_new(const struct entry_contents *contents)
     e->stored_us = contents->stored_us;
     e->expires_us = contents->expires_us;
     e->cost_us = contents->cost_us;
-    e->size = size;
+    e->size = malloc_usable_size(e) + ENTRY_BLOCK_OVERHEAD;
     e->key_len = contents->key.bytes.len;
     for (size_t i = 0; i < contents->vector_count; i++)
         e->vector[i] = (struct vector_item){generation_ref(contents->vector[i].slot),

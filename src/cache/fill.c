@@ -274,7 +274,7 @@ static COLD void distrust(const struct cache_fill *fill, struct slice rows, uint
         "cache: an answer was wrong, its template is not cached any more (does something write to the "
         "database around Weir?): user %.*s, %s",
         (int)fill->scope->user.len, (const char *)fill->scope->user.data, text);
-    distrust_add(fill->worker->cache->distrust, check_text(fill->check));
+    distrust_add(fill->worker->cache->distrust, fill->scope->database->id, check_text(fill->check));
     database_change_epoch(fill->scope->database);
 }
 
@@ -302,7 +302,7 @@ static bool settle_check(const struct cache_fill *fill, uint64_t now_us)
 enum cache_committed cache_fill_commit(struct cache_fill *fill, uint64_t now_us)
 {
     struct cache_worker *w = fill->worker;
-    if (!is_complete(fill)) {
+    if (!is_complete(fill) || atomic_load(&fill->scope->database->is_switched_off)) {
         cache_fill_abort(fill, CACHE_ABORT_ANSWER);
         return CACHE_UNFIT;
     }

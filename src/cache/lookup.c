@@ -40,6 +40,8 @@ static enum cache_reason judge_asker(const struct cache_request *r)
 static enum cache_reason judge_database(const struct cache_request *r)
 {
     const struct cache_database *d = r->scope->database;
+    if (atomic_load_explicit(&d->is_switched_off, memory_order_relaxed))
+        return CACHE_REASON_SWITCHED_OFF;
     if (!database_is_believed(d, r->now_us))
         return CACHE_REASON_NOT_READY;
     if (r->mode == CACHE_EXACT && !atomic_load_explicit(&d->is_exact_allowed, memory_order_relaxed))
@@ -79,7 +81,8 @@ static enum cache_reason judge(struct cache_worker *w, const struct cache_reques
     *verdict = verdicts_get(w->verdicts, &question);
     if (*verdict == NULL)
         return CACHE_REASON_MEMORY;
-    if ((*verdict)->reason == CACHE_REASON_NONE && distrust_has(w->cache->distrust, r->text))
+    if ((*verdict)->reason == CACHE_REASON_NONE &&
+        distrust_has(w->cache->distrust, r->scope->database->id, r->text))
         return CACHE_REASON_DISTRUSTED;
     return (*verdict)->reason;
 }
@@ -91,25 +94,47 @@ enum cache_reason cache_judge(struct cache_worker *w, const struct cache_request
     return reason == CACHE_REASON_NONE ? judge_parameters(request) : reason;
 }
 
+static bool make_key(struct cache_worker *w, const struct cache_request *r, struct entry_key *key)
+{
+    const struct key_parts parts = {.scope = r->scope->id,
+                                    .shape = (uint8_t)r->shape,
+                                    .text = r->text,
+                                    .parameter_types = r->parameter_types,
+                                    .parameter_type_count = r->parameter_type_count,
+                                    .bind = r->shape == CACHE_EXECUTE ? r->bind : SLICE_EMPTY};
+    return key_build(&w->key, &parts, w->cache->seed, key);
+}
+
 enum cache_reason cache_explain(struct cache_worker *w, const struct cache_request *request,
                                 struct cache_template *t, struct buf *scratch)
 {
     struct verdict *verdict = NULL;
+    struct entry_key key;
     enum cache_reason reason = judge(w, request, &verdict);
     if (reason == CACHE_REASON_NONE)
         reason = judge_parameters(request);
-    *t = (struct cache_template){.detail = "", .found = "", .relations = ""};
-    if (verdict != NULL)
+    if (reason == CACHE_REASON_NONE && verdict->payoff.is_off)
+        reason = CACHE_REASON_NOT_WORTH;
+    *t = (struct cache_template){.detail = "", .found = "", .relations = "", .generations = ""};
+    if (verdict != NULL) {
         verdict_describe(verdict, t, scratch);
-    if (t->reason != reason)
+        verdict_count(w->verdicts, verdict, t);
+    }
+    if (t->reason != reason) {
         t->detail = "";
+        t->generations = "";
+    }
+    t->ttl_us = request->ttl_us;
+    t->is_stored = reason == CACHE_REASON_NONE && make_key(w, request, &key) &&
+                   store_memory_has(w->cache->memory, &key, request->now_us);
     t->reason = reason;
     return reason;
 }
 
 /* --- is it there --- */
 
-static struct entry *find(struct cache_worker *w, const struct cache_request *r, const struct entry_key *key)
+static struct entry *find(struct cache_worker *w, const struct cache_request *r, struct verdict *verdict,
+                          const struct entry_key *key)
 {
     struct entry *entry;
     switch (store_memory_find(w->cache->memory, key, r->now_us, &entry)) {
@@ -122,6 +147,9 @@ static struct entry *find(struct cache_worker *w, const struct cache_request *r,
         return NULL;
     case STORE_OUTDATED:
         cache_count(&w->counters.outdated, 1);
+        payoff_learn(&verdict->payoff, entry_cost_us(entry));
+        verdict->outdated++;
+        entry_unref(entry);
         return NULL;
     }
     bool is_too_old = r->ttl_us > 0 && r->now_us >= entry_stored_us(entry) + r->ttl_us;
@@ -194,9 +222,9 @@ static void lead(struct cache_worker *w, struct cache_fill *fill, struct cache_w
 }
 
 /* What the parameters are need not be looked at before: with such ones nothing is ever stored to be found. */
-static enum cache_reason ask(struct cache_worker *w, const struct cache_request *r,
-                             const struct verdict *verdict, const struct entry_key *key,
-                             struct cache_wait *wait, struct cache_answer *answer)
+static enum cache_reason ask(struct cache_worker *w, const struct cache_request *r, struct verdict *verdict,
+                             const struct entry_key *key, struct cache_wait *wait,
+                             struct cache_answer *answer)
 {
     enum cache_reason reason = judge_parameters(r);
     struct cache_fill *fill = reason == CACHE_REASON_NONE ? fill_new(w, r, key, verdict) : NULL;
@@ -217,6 +245,7 @@ static enum cache_reason ask(struct cache_worker *w, const struct cache_request 
     case FLIGHT_JOINED:
         fill_free(fill);
         cache_count(&w->counters.joins, 1);
+        payoff_join(&verdict->payoff, r->now_us);
         *answer = (struct cache_answer){.outcome = CACHE_WAIT, .wait = wait};
         break;
     case FLIGHT_APART:
@@ -232,6 +261,15 @@ static void answer_pass(struct cache_worker *w, enum cache_reason reason, struct
     cache_count(&w->counters.passes, 1);
     cache_count(&w->counters.passes_by_reason[reason], 1);
     *answer = (struct cache_answer){.outcome = CACHE_PASS, .reason = reason};
+}
+
+/* --- is it worth it --- */
+
+/* What a statement returns is described once for many a question, and depends on the epoch alone. */
+static bool is_worth_it(const struct cache_request *r, struct verdict *verdict)
+{
+    return !verdict->payoff.is_off || r->shape == CACHE_DESCRIBE ||
+           payoff_question(&verdict->payoff, verdict_versions(verdict));
 }
 
 /* --- is it right --- */
@@ -278,20 +316,16 @@ void cache_lookup(struct cache_worker *w, const struct cache_request *r, cache_a
     enum cache_reason reason = judge(w, r, &verdict);
     if (verdict != NULL)
         verdict->calls++;
-    const struct key_parts parts = {.scope = r->scope->id,
-                                    .shape = (uint8_t)r->shape,
-                                    .text = r->text,
-                                    .parameter_types = r->parameter_types,
-                                    .parameter_type_count = r->parameter_type_count,
-                                    .bind = r->shape == CACHE_EXECUTE ? r->bind : SLICE_EMPTY};
+    if (reason == CACHE_REASON_NONE && !is_worth_it(r, verdict))
+        reason = CACHE_REASON_NOT_WORTH;
     struct entry_key key;
-    if (reason == CACHE_REASON_NONE && !key_build(&w->key, &parts, w->cache->seed, &key))
+    if (reason == CACHE_REASON_NONE && !make_key(w, r, &key))
         reason = CACHE_REASON_MEMORY;
     if (reason != CACHE_REASON_NONE) {
         answer_pass(w, reason, answer);
         return;
     }
-    struct entry *entry = find(w, r, &key);
+    struct entry *entry = find(w, r, verdict, &key);
     if (w->share != NULL) {
         verdict->hits += entry != NULL;
         verdict->misses += entry == NULL;
@@ -309,10 +343,14 @@ void cache_lookup(struct cache_worker *w, const struct cache_request *r, cache_a
         cache_count(&w->counters.saved_us, entry_cost_us(entry));
         verdict->hits++;
         verdict->saved_us += entry_cost_us(entry);
+        if (r->shape != CACHE_DESCRIBE)
+            payoff_hit(&verdict->payoff, entry_cost_us(entry), r->now_us);
         *answer = (struct cache_answer){.outcome = CACHE_HIT, .entry = entry};
         return;
     }
     verdict->misses++;
+    if (r->shape != CACHE_DESCRIBE)
+        payoff_miss(&verdict->payoff, verdict_versions(verdict), r->now_us);
     /* Without memory for a wait there is simply no waiting. */
     struct cache_wait *wait =
         (r->flags & CACHE_NO_WAIT) == 0 && answered != NULL ? wait_new(w, r, answered, context) : NULL;

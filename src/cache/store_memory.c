@@ -1,19 +1,23 @@
 /*
- * store_memory: per shard a chained hash table, and a dense array of the same nodes to draw samples from.
+ * store_memory: per shard a chained hash table, a dense array of the same nodes to draw samples from, and a
+ * sketch of what was asked for and not there. All three have the same capacity, and grow together when the
+ * nodes are as many.
  *
  * The byte count is one atomic for all shards. Making room locks one shard at a time, beginning with the one
- * that the new entry goes to, and never two, so there is no order of locks to keep.
+ * that the new entry goes to, and never two, so there is no order of locks to keep. A hit counts in its node;
+ * worth is reckoned when somebody has to go. Who goes leaves its count to the sketch, and who comes takes it
+ * from there. What is present fades with hits, not with misses, so that a scan makes nothing look forgotten.
  */
 #include "weir/cache/store_memory.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { SHARDS = 16, FIRST_BUCKETS = 64, SAMPLES = 8 };
+#include "weir/cache/sketch.h"
 
-/* What every entry costs beside its own block: node, bucket, allocator. */
-enum { NODE_OVERHEAD = 112 };
+enum { SHARDS = 16, FIRST_CAPACITY = 64, SAMPLES = 8, SWEEP_AT_ONCE = 256, HITS_PER_ENTRY_AND_ERA = 10 };
 
 /* Time that any hit saves, whatever the query: the round trip, and a lease. */
 enum { COST_FLOOR_US = 50 };
@@ -21,19 +25,24 @@ enum { COST_FLOOR_US = 50 };
 struct node {
     struct node *next;
     struct entry *entry;
-    double worth;
-    uint32_t hits;
     uint32_t index; /* in the array of samples */
+    uint16_t asked; /* for, as of `era`; halved with every one since */
+    uint16_t era;
 };
+
+/* What every entry costs beside its own block: its node, as the allocator rounds it. */
+enum { NODE_BYTES = 32 };
+_Static_assert(sizeof(struct node) + ENTRY_BLOCK_OVERHEAD <= NODE_BYTES, "a node's block");
 
 struct shard {
     pthread_mutex_t mutex;
-    struct node **buckets;
-    size_t bucket_count; /* a power of two */
+    struct node **buckets; /* `capacity` of them, a power of two */
     struct node **nodes;
     size_t count;
     size_t capacity;
-    double floor; /* worth of the last one evicted */
+    struct sketch missed; /* what was asked for and not there */
+    uint16_t era;
+    size_t until_next_era; /* hits */
     uint64_t random;
 };
 
@@ -54,29 +63,56 @@ static uint64_t next_random(struct shard *shard)
     return shard->random;
 }
 
+static uint64_t bytes_of_tables(size_t capacity)
+{
+    return capacity * 2 * sizeof(struct node *) + sketch_bytes(capacity);
+}
+
+/* What the smallest tables take is not counted: they are always there. */
+static uint64_t bytes_grown(const struct shard *shard)
+{
+    return bytes_of_tables(shard->capacity) - bytes_of_tables(FIRST_CAPACITY);
+}
+
+/* The smallest tables; on failure, none. */
+static bool make_tables(struct shard *shard)
+{
+    shard->buckets = calloc(FIRST_CAPACITY, sizeof(struct node *));
+    shard->nodes = calloc(FIRST_CAPACITY, sizeof(struct node *));
+    shard->capacity = FIRST_CAPACITY;
+    return sketch_init(&shard->missed, FIRST_CAPACITY, next_random(shard)) && shard->buckets != NULL &&
+           shard->nodes != NULL;
+}
+
+static void free_tables(struct shard *shard)
+{
+    free(shard->buckets);
+    free(shard->nodes);
+    sketch_free(&shard->missed);
+}
+
 struct store_memory *store_memory_new(uint64_t limit_bytes, uint64_t seed)
 {
     struct store_memory *s = calloc(1, sizeof(*s));
     if (s == NULL)
         return NULL;
     atomic_init(&s->limit, limit_bytes);
+    bool is_made = true;
     for (size_t i = 0; i < SHARDS; i++) {
         struct shard *shard = &s->shards[i];
         pthread_mutex_init(&shard->mutex, NULL);
-        shard->random = (seed + i * UINT64_C(0x9E3779B97F4A7C15)) | 1;
-        shard->bucket_count = FIRST_BUCKETS;
-        shard->buckets = calloc(FIRST_BUCKETS, sizeof(*shard->buckets));
-        if (shard->buckets == NULL) {
-            store_memory_free(s);
-            return NULL;
-        }
+        shard->random = (seed + (i + 1) * UINT64_C(0x9E3779B97F4A7C15)) | 1;
+        is_made = make_tables(shard) && is_made;
     }
-    return s;
+    if (is_made)
+        return s;
+    store_memory_free(s);
+    return NULL;
 }
 
 static size_t node_bytes(const struct node *node)
 {
-    return entry_size(node->entry) + NODE_OVERHEAD;
+    return entry_size(node->entry) + NODE_BYTES;
 }
 
 static struct shard *shard_for(struct store_memory *s, const uint64_t hash[2])
@@ -86,7 +122,7 @@ static struct shard *shard_for(struct store_memory *s, const uint64_t hash[2])
 
 static struct node **bucket_for(struct shard *shard, const uint64_t hash[2])
 {
-    return &shard->buckets[hash[0] & (shard->bucket_count - 1)];
+    return &shard->buckets[hash[0] & (shard->capacity - 1)];
 }
 
 /* Takes the node out of table and array; the caller frees it. */
@@ -103,11 +139,50 @@ static void unlink_node(struct store_memory *s, struct shard *shard, struct node
     atomic_fetch_sub_explicit(&s->entries, 1, memory_order_relaxed);
 }
 
+/* --- how often it is asked for --- */
+
+static uint32_t asked_for(const struct shard *shard, const struct node *node)
+{
+    unsigned eras = (uint16_t)(shard->era - node->era);
+    return eras < 16 ? (uint32_t)node->asked >> eras : 0;
+}
+
+static void count_hit(struct shard *shard, struct node *node)
+{
+    uint32_t asked = asked_for(shard, node) + 1;
+    node->asked = (uint16_t)(asked < UINT16_MAX ? asked : UINT16_MAX);
+    node->era = shard->era;
+    if (shard->until_next_era-- > 0)
+        return;
+    shard->era++;
+    shard->until_next_era = HITS_PER_ENTRY_AND_ERA * shard->count;
+}
+
 static void drop_node(struct store_memory *s, struct shard *shard, struct node *node)
 {
+    sketch_remember(&shard->missed, entry_key_hash(node->entry)[1], asked_for(shard, node));
     unlink_node(s, shard, node);
     entry_unref(node->entry);
     free(node);
+}
+
+/* Big tables go as well, and with them what has been asked; if there is no memory for small ones they stay.
+ */
+static void shrink_tables(struct store_memory *s, struct shard *shard)
+{
+    struct shard small = {.random = shard->random};
+    if (shard->capacity == FIRST_CAPACITY)
+        return;
+    if (!make_tables(&small)) {
+        free_tables(&small);
+        return;
+    }
+    atomic_fetch_sub_explicit(&s->bytes, bytes_grown(shard), memory_order_relaxed);
+    free_tables(shard);
+    shard->buckets = small.buckets;
+    shard->nodes = small.nodes;
+    shard->capacity = small.capacity;
+    shard->missed = small.missed;
 }
 
 void store_memory_clear(struct store_memory *s)
@@ -117,6 +192,27 @@ void store_memory_clear(struct store_memory *s)
         pthread_mutex_lock(&shard->mutex);
         while (shard->count > 0)
             drop_node(s, shard, shard->nodes[shard->count - 1]);
+        shrink_tables(s, shard);
+        pthread_mutex_unlock(&shard->mutex);
+    }
+}
+
+/* From the end, since the last one takes the place of one that goes. Others get a turn in between. */
+void store_memory_sweep(struct store_memory *s, uint64_t now_us)
+{
+    for (size_t i = 0; i < SHARDS; i++) {
+        struct shard *shard = &s->shards[i];
+        pthread_mutex_lock(&shard->mutex);
+        size_t turn = 0;
+        for (size_t left = shard->count; left > 0; left = left < shard->count ? left : shard->count) {
+            struct node *node = shard->nodes[--left];
+            if (!entry_is_current(node->entry) || entry_expires_us(node->entry) <= now_us)
+                drop_node(s, shard, node);
+            if (++turn % SWEEP_AT_ONCE != 0)
+                continue;
+            pthread_mutex_unlock(&shard->mutex);
+            pthread_mutex_lock(&shard->mutex);
+        }
         pthread_mutex_unlock(&shard->mutex);
     }
 }
@@ -125,11 +221,12 @@ void store_memory_free(struct store_memory *s)
 {
     if (s == NULL)
         return;
-    store_memory_clear(s);
     for (size_t i = 0; i < SHARDS; i++) {
-        free(s->shards[i].buckets);
-        free(s->shards[i].nodes);
-        pthread_mutex_destroy(&s->shards[i].mutex);
+        struct shard *shard = &s->shards[i];
+        while (shard->count > 0)
+            drop_node(s, shard, shard->nodes[shard->count - 1]);
+        free_tables(shard);
+        pthread_mutex_destroy(&shard->mutex);
     }
     free(s);
 }
@@ -140,12 +237,6 @@ static struct node *find_node(struct shard *shard, const struct entry_key *key)
     while (node != NULL && !entry_matches(node->entry, key))
         node = node->next;
     return node;
-}
-
-static double worth_of(const struct shard *shard, const struct entry *entry, uint32_t hits)
-{
-    return shard->floor + (double)(entry_cost_us(entry) + COST_FLOOR_US) * hits /
-                              (double)(entry_size(entry) + NODE_OVERHEAD);
 }
 
 enum store_found store_memory_find(struct store_memory *s, const struct entry_key *key, uint64_t now_us,
@@ -160,55 +251,61 @@ enum store_found store_memory_find(struct store_memory *s, const struct entry_ke
         found = STORE_ABSENT;
     } else if (!entry_is_current(node->entry)) {
         found = STORE_OUTDATED;
+        *entry = entry_ref(node->entry);
         /* A dirty mark may yet be taken back, but the entry is rarely worth waiting for. */
         drop_node(s, shard, node);
     } else if (entry_expires_us(node->entry) <= now_us) {
         found = STORE_EXPIRED;
         drop_node(s, shard, node);
     } else {
-        if (node->hits < UINT32_MAX)
-            node->hits++;
-        node->worth = worth_of(shard, node->entry, node->hits);
+        count_hit(shard, node);
         *entry = entry_ref(node->entry);
     }
+    if (found != STORE_FOUND)
+        sketch_count(&shard->missed, key->hash[1]);
     pthread_mutex_unlock(&shard->mutex);
     return found;
 }
 
-/* Failure is harmless: chains grow longer. */
-static void grow_table(struct shard *shard)
+bool store_memory_has(struct store_memory *s, const struct entry_key *key, uint64_t now_us)
 {
-    size_t count = shard->bucket_count * 2;
-    struct node **buckets = calloc(count, sizeof(*buckets));
-    if (buckets == NULL)
-        return;
-    for (size_t i = 0; i < shard->count; i++) {
-        struct node *node = shard->nodes[i];
-        struct node **head = &buckets[entry_key_hash(node->entry)[0] & (count - 1)];
-        node->next = *head;
-        *head = node;
-    }
-    free(shard->buckets);
-    shard->buckets = buckets;
-    shard->bucket_count = count;
+    struct shard *shard = shard_for(s, key->hash);
+    pthread_mutex_lock(&shard->mutex);
+    const struct node *node = find_node(shard, key);
+    bool has = node != NULL && entry_is_current(node->entry) && entry_expires_us(node->entry) > now_us;
+    pthread_mutex_unlock(&shard->mutex);
+    return has;
 }
 
-static bool make_place(struct shard *shard)
+/* --- worth --- */
+
+struct worth {
+    bool is_known; /* asked for more than once, lately */
+    double saved;  /* time, for each byte */
+};
+
+static struct worth worth_of(const struct entry *entry, uint32_t asked)
 {
-    if (shard->count < shard->capacity)
-        return true;
-    size_t capacity = shard->capacity > 0 ? shard->capacity * 2 : FIRST_BUCKETS;
-    struct node **nodes = capacity <= UINT32_MAX ? realloc(shard->nodes, capacity * sizeof(*nodes)) : NULL;
-    if (nodes == NULL)
-        return false;
-    shard->nodes = nodes;
-    shard->capacity = capacity;
-    return true;
+    return (struct worth){asked > 1, (double)(entry_cost_us(entry) + COST_FLOOR_US) *
+                                         (asked > 0 ? asked : 1) / (double)(entry_size(entry) + NODE_BYTES)};
 }
 
-static struct node *sample_worst(struct shard *shard, uint64_t now_us, bool *is_useless)
+/* A stranger never takes the place of what is known. */
+static bool may_displace(const struct worth *newcomer, const struct worth *present)
+{
+    return (newcomer->is_known || !present->is_known) && newcomer->saved >= present->saved;
+}
+
+/* --- making room --- */
+
+/* The least worthy of a few, or one that is of no use to anybody; for a stranger, of those that it may
+ * displace.
+ */
+static struct node *sample_worst(struct shard *shard, const struct worth *newcomer, uint64_t now_us,
+                                 bool *is_useless)
 {
     struct node *worst = NULL;
+    struct worth least = {.saved = 0};
     *is_useless = false;
     for (int i = 0; i < SAMPLES && shard->count > 0; i++) {
         struct node *node = shard->nodes[next_random(shard) % shard->count];
@@ -216,29 +313,26 @@ static struct node *sample_worst(struct shard *shard, uint64_t now_us, bool *is_
             *is_useless = true;
             return node;
         }
-        if (worst == NULL || node->worth < worst->worth)
+        struct worth worth = worth_of(node->entry, asked_for(shard, node));
+        if (may_displace(newcomer, &worth) && (worst == NULL || worth.saved < least.saved)) {
             worst = node;
+            least = worth;
+        }
     }
     return worst;
 }
 
-/* Frees bytes in one locked shard; false when what is left there is worth more than `worth`. */
-static bool evict_from(struct store_memory *s, struct shard *shard, uint64_t wanted, double worth,
-                       uint64_t now_us)
+/* One goes out of a locked shard; false when what is left there is worth more than the newcomer. */
+static bool evict_one(struct store_memory *s, struct shard *shard, const struct worth *newcomer,
+                      uint64_t now_us)
 {
-    while (shard->count > 0 && atomic_load_explicit(&s->bytes, memory_order_relaxed) + wanted >
-                                   atomic_load_explicit(&s->limit, memory_order_relaxed)) {
-        bool is_useless;
-        struct node *node = sample_worst(shard, now_us, &is_useless);
-        if (!is_useless && node->worth > worth)
-            return false;
-        if (!is_useless) {
-            if (node->worth > shard->floor)
-                shard->floor = node->worth;
-            atomic_fetch_add_explicit(&s->evictions, 1, memory_order_relaxed);
-        }
-        drop_node(s, shard, node);
-    }
+    bool is_useless;
+    struct node *node = sample_worst(shard, newcomer, now_us, &is_useless);
+    if (node == NULL)
+        return false;
+    if (!is_useless)
+        atomic_fetch_add_explicit(&s->evictions, 1, memory_order_relaxed);
+    drop_node(s, shard, node);
     return true;
 }
 
@@ -248,15 +342,25 @@ static bool has_room(struct store_memory *s, uint64_t wanted)
            atomic_load_explicit(&s->limit, memory_order_relaxed);
 }
 
+/* Frees bytes in one locked shard; false when what is left there is worth more. */
+static bool evict_from(struct store_memory *s, struct shard *shard, uint64_t wanted,
+                       const struct worth *newcomer, uint64_t now_us)
+{
+    while (shard->count > 0 && !has_room(s, wanted))
+        if (!evict_one(s, shard, newcomer, now_us))
+            return false;
+    return true;
+}
+
 /* Looks for room in the other shards, one lock at a time. */
-static void evict_elsewhere(struct store_memory *s, const struct shard *own, uint64_t wanted, double worth,
-                            uint64_t now_us)
+static void evict_elsewhere(struct store_memory *s, const struct shard *own, uint64_t wanted,
+                            const struct worth *newcomer, uint64_t now_us)
 {
     size_t first = (size_t)(own - s->shards);
     for (size_t i = 1; i < SHARDS && !has_room(s, wanted); i++) {
         struct shard *shard = &s->shards[(first + i) % SHARDS];
         pthread_mutex_lock(&shard->mutex);
-        evict_from(s, shard, wanted, worth, now_us);
+        evict_from(s, shard, wanted, newcomer, now_us);
         pthread_mutex_unlock(&shard->mutex);
     }
 }
@@ -271,13 +375,42 @@ static bool reserve(struct store_memory *s, uint64_t wanted)
     return false;
 }
 
-/* The bytes are reserved. */
-static void insert_node(struct store_memory *s, struct shard *shard, struct node *node, struct entry *entry)
+/* Tables for twice as many; false where there is no room, or no memory. */
+static bool grow_tables(struct store_memory *s, struct shard *shard)
 {
-    *node = (struct node){.entry = entry_ref(entry), .hits = 1, .index = (uint32_t)shard->count};
-    node->worth = worth_of(shard, entry, 1);
-    if (shard->count >= shard->bucket_count)
-        grow_table(shard);
+    size_t capacity = shard->capacity * 2;
+    uint64_t bytes = bytes_of_tables(capacity) - bytes_of_tables(shard->capacity);
+    if (capacity > UINT32_MAX || !reserve(s, bytes))
+        return false;
+    struct node **buckets = calloc(capacity, sizeof(struct node *));
+    struct node **nodes = buckets != NULL ? realloc(shard->nodes, capacity * sizeof(struct node *)) : NULL;
+    if (nodes != NULL)
+        shard->nodes = nodes; /* larger than it need be, if the sketch does not grow */
+    if (nodes == NULL || !sketch_double(&shard->missed)) {
+        free(buckets);
+        atomic_fetch_sub_explicit(&s->bytes, bytes, memory_order_relaxed);
+        return false;
+    }
+    for (size_t i = 0; i < shard->count; i++) {
+        struct node *node = shard->nodes[i];
+        struct node **head = &buckets[entry_key_hash(node->entry)[0] & (capacity - 1)];
+        node->next = *head;
+        *head = node;
+    }
+    free(shard->buckets);
+    shard->buckets = buckets;
+    shard->capacity = capacity;
+    return true;
+}
+
+/* The bytes are reserved, and there is a place. */
+static void insert_node(struct store_memory *s, struct shard *shard, struct node *node, struct entry *entry,
+                        uint32_t asked)
+{
+    *node = (struct node){.entry = entry_ref(entry),
+                          .index = (uint32_t)shard->count,
+                          .asked = (uint16_t)(asked < UINT16_MAX ? asked : UINT16_MAX),
+                          .era = shard->era};
     struct node **head = bucket_for(shard, entry_key_hash(entry));
     node->next = *head;
     *head = node;
@@ -297,7 +430,7 @@ static bool says_more(const struct entry *present, const struct entry *offered, 
 }
 
 /* With the shard locked, before and after; unlocks it in between if other shards have to make room. */
-static bool make_room(struct store_memory *s, struct shard *shard, uint64_t wanted, double worth,
+static bool make_room(struct store_memory *s, struct shard *shard, uint64_t wanted, const struct worth *worth,
                       uint64_t now_us)
 {
     if (!evict_from(s, shard, wanted, worth, now_us))
@@ -307,7 +440,8 @@ static bool make_room(struct store_memory *s, struct shard *shard, uint64_t want
         evict_elsewhere(s, shard, wanted, worth, now_us);
         pthread_mutex_lock(&shard->mutex);
     }
-    return true;
+    /* A place in the tables: where they cannot grow, that of somebody else. */
+    return shard->count < shard->capacity || grow_tables(s, shard) || evict_one(s, shard, worth, now_us);
 }
 
 bool store_memory_put(struct store_memory *s, struct entry *entry, uint64_t now_us)
@@ -315,7 +449,7 @@ bool store_memory_put(struct store_memory *s, struct entry *entry, uint64_t now_
     const uint64_t *hash = entry_key_hash(entry);
     struct shard *shard = shard_for(s, hash);
     struct entry_key key = {{hash[0], hash[1]}, entry_key_bytes(entry)};
-    uint64_t wanted = entry_size(entry) + NODE_OVERHEAD;
+    uint64_t wanted = entry_size(entry) + NODE_BYTES;
     bool is_taken = false;
     struct node *fresh = wanted <= atomic_load(&s->limit) ? malloc(sizeof(*fresh)) : NULL;
     if (fresh == NULL)
@@ -327,9 +461,10 @@ bool store_memory_put(struct store_memory *s, struct entry *entry, uint64_t now_
     if (old != NULL)
         drop_node(s, shard, old);
     /* Making room may let another thread store the same key in between. */
-    if (make_room(s, shard, wanted, worth_of(shard, entry, 1), now_us) && find_node(shard, &key) == NULL &&
-        make_place(shard) && reserve(s, wanted)) {
-        insert_node(s, shard, fresh, entry);
+    uint32_t asked = sketch_estimate(&shard->missed, hash[1]);
+    struct worth worth = worth_of(entry, asked);
+    if (make_room(s, shard, wanted, &worth, now_us) && find_node(shard, &key) == NULL && reserve(s, wanted)) {
+        insert_node(s, shard, fresh, entry, asked);
         is_taken = true;
     }
 done:
@@ -343,11 +478,12 @@ done:
 
 void store_memory_set_limit(struct store_memory *s, uint64_t limit_bytes)
 {
+    const struct worth any = {.is_known = true, .saved = INFINITY};
     atomic_store(&s->limit, limit_bytes);
     for (size_t i = 0; i < SHARDS && !has_room(s, 0); i++) {
         struct shard *shard = &s->shards[i];
         pthread_mutex_lock(&shard->mutex);
-        evict_from(s, shard, 0, 1e300, 0);
+        evict_from(s, shard, 0, &any, 0);
         pthread_mutex_unlock(&shard->mutex);
     }
 }

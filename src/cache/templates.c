@@ -107,6 +107,25 @@ static void put_relations(const struct verdict *v, struct buf *out)
     catalog_unref(catalog);
 }
 
+static void put_generations(const struct verdict *v, struct buf *out)
+{
+    uint64_t version;
+    struct catalog *catalog = database_catalog(v->scope->database, &version);
+    for (uint32_t i = 0; catalog != NULL && i < v->slot_count; i++) {
+        uint64_t value = generation_read(v->slots[i]);
+        const struct catalog_relation *r = catalog_find_oid(catalog, v->slots[i]->relation);
+        if (i == 0)
+            buf_append_str(out, "epoch");
+        else if (r != NULL)
+            buf_printf(out, ", %s.%s", r->schema, r->name);
+        else
+            continue;
+        buf_printf(out, " %llu%s", (unsigned long long)generation_token(value),
+                   generation_is_clean(value) ? "" : " (being written)");
+    }
+    catalog_unref(catalog);
+}
+
 /* The first function that is no built-in one, where names have decided. */
 static void put_function(const struct verdict *v, struct buf *out)
 {
@@ -137,14 +156,48 @@ void verdict_describe(const struct verdict *v, struct cache_template *t, struct 
                             oid_policy_has_settings(v->scope->profile, a->settings, a->settings_len)
                         ? a->reason
                         : CACHE_REASON_SETTING;
-    if (a != NULL && t->reason == a->reason)
+    if (t->reason == CACHE_REASON_NONE && v->payoff.is_off) {
+        char figures[PAYOFF_TEXT_MAX];
+        t->reason = CACHE_REASON_NOT_WORTH;
+        payoff_describe(&v->payoff, figures);
+        buf_append_str(scratch, figures);
+    } else if (a != NULL && t->reason == a->reason)
         buf_append_str(scratch, a->detail);
     else if (a == NULL)
         put_function(v, scratch);
+    buf_append_u8(scratch, '\0');
+    size_t generations = scratch->len;
+    if (t->reason == CACHE_REASON_NONE)
+        put_generations(v, scratch);
     const char *text = buf_text(scratch);
+    t->generations = text != NULL ? text + generations : "";
     t->found = v->analysis != NULL ? "postgresql" : "names";
     t->relations = text != NULL ? text : "";
     t->detail = text != NULL ? text + detail : "";
+}
+
+struct likeness {
+    const struct verdict *verdict;
+    struct cache_template *into;
+};
+
+static void add_likeness(void *context, const struct verdict *v)
+{
+    const struct likeness *l = context;
+    const struct verdict *wanted = l->verdict;
+    if (v->display == NULL || wanted->display == NULL || v->scope->database != wanted->scope->database ||
+        strcmp(v->display, wanted->display) != 0 || !slice_equal(v->scope->user, wanted->scope->user))
+        return;
+    l->into->calls += v->calls;
+    l->into->hits += v->hits;
+    l->into->misses += v->misses;
+    l->into->saved_us += v->saved_us;
+}
+
+void verdict_count(const struct verdicts *all, const struct verdict *v, struct cache_template *t)
+{
+    struct likeness likeness = {v, t};
+    verdicts_each(all, add_likeness, &likeness);
 }
 
 void cache_templates(struct cache_worker *w, size_t limit,

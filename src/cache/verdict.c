@@ -201,6 +201,7 @@ static void inherit(struct verdict *fresh, struct verdict *old, uint64_t now_us)
     fresh->hits = old->hits;
     fresh->misses = old->misses;
     fresh->saved_us = old->saved_us;
+    fresh->payoff = old->payoff;
     if (fresh->display == NULL) {
         fresh->display = old->display;
         old->display = NULL;
@@ -344,6 +345,15 @@ struct verdict *verdicts_get(struct verdicts *v, const struct verdict_question *
     free_verdict(present);
     *place = fresh;
     return fresh;
+}
+
+uint64_t verdict_versions(const struct verdict *v)
+{
+    bool is_row = v->read_row.relation != 0;
+    uint64_t sum = is_row ? v->outdated : 0;
+    for (uint32_t i = 0; i < v->slot_count; i++)
+        sum += generation_read(is_row && i == 1 ? v->whole : v->slots[i]);
+    return sum;
 }
 
 void verdicts_each(const struct verdicts *v, void (*fn)(void *context, const struct verdict *verdict),

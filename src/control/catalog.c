@@ -472,6 +472,18 @@ const struct catalog_relation *catalog_find(const struct catalog *c, const char 
     return bsearch(&wanted, c->relations, c->relation_count, sizeof(*c->relations), compare_relations);
 }
 
+const struct catalog_relation *catalog_find_name(const struct catalog *c, const char *name, size_t *count)
+{
+    const struct catalog_relation *found = NULL;
+    *count = 0;
+    for (size_t i = 0; i < c->relation_count; i++)
+        if (strcmp(c->relations[i].name, name) == 0) {
+            found = &c->relations[i];
+            ++*count;
+        }
+    return *count == 1 ? found : NULL;
+}
+
 const struct catalog_relation *catalog_find_oid(const struct catalog *c, uint32_t oid)
 {
     return find_oid(c, oid);

@@ -60,6 +60,9 @@ bool feed_needs_take(const struct pg_result *result, struct feed_needs *needs)
 
 /* --- in words --- */
 
+/* So many slots or senders more where there are too few. */
+enum { ROOM = 5 };
+
 /* The next of the list; what is met has no remedy. */
 static struct feed_need *add(struct feed_need list[FEED_NEEDS_MAX], size_t *count, const char *name,
                              bool is_met)
@@ -87,6 +90,29 @@ __attribute__((format(printf, 2, 3))) static void mend(struct feed_need *need, c
     va_end(args);
 }
 
+/* What does it, where a statement can; nothing for what is met. */
+__attribute__((format(printf, 2, 3))) static void mend_by(struct feed_need *need, const char *format, ...)
+{
+    va_list args;
+    if (need->is_met)
+        return;
+    va_start(args, format);
+    vsnprintf(need->sql, sizeof(need->sql), format, args);
+    va_end(args);
+}
+
+/* Names come from configuration and catalogs. */
+static void quote(char *out, size_t size, const char *name)
+{
+    size_t len = 0;
+    for (const char *c = name; *c != '\0' && len + 3 < size; c++) {
+        if (*c == '"')
+            out[len++] = '"';
+        out[len++] = *c;
+    }
+    out[len] = '\0';
+}
+
 static void add_server(const struct feed_needs *n, struct feed_need *list, size_t *count)
 {
     struct feed_need *need = add(list, count, "server", !n->is_standby);
@@ -95,19 +121,24 @@ static void add_server(const struct feed_needs *n, struct feed_need *list, size_
     need = add(list, count, "wal_level", strcmp(n->wal_level, "logical") == 0);
     found(need, "wal_level is %s", n->wal_level);
     mend(need, "ALTER SYSTEM SET wal_level = logical, and restart PostgreSQL");
+    mend_by(need, "ALTER SYSTEM SET wal_level = logical");
 }
 
 static void add_role(const struct feed_needs *n, bool is_synchronous, struct feed_need *list, size_t *count)
 {
+    char role[2 * sizeof(n->role)];
+    quote(role, sizeof(role), n->role);
     struct feed_need *need = add(list, count, "right to replicate", n->may_replicate);
     found(need, "role \"%s\" %s replicate", n->role, n->may_replicate ? "may" : "may not");
-    mend(need, "ALTER ROLE \"%s\" REPLICATION", n->role);
+    mend(need, "ALTER ROLE \"%s\" REPLICATION", role);
+    mend_by(need, "ALTER ROLE \"%s\" REPLICATION", role);
     if (!is_synchronous)
         return;
     need = add(list, count, "right to see standbys", n->may_see_standbys);
     found(need, "role \"%s\" %s see whether commits wait for it", n->role,
           n->may_see_standbys ? "may" : "may not");
-    mend(need, "GRANT pg_read_all_stats TO \"%s\"", n->role);
+    mend(need, "GRANT pg_read_all_stats TO \"%s\"", role);
+    mend_by(need, "GRANT pg_read_all_stats TO \"%s\"", role);
 }
 
 static void add_slot(const struct feed_needs *n, const char *slot, int own_pid, struct feed_need *list,
@@ -120,6 +151,7 @@ static void add_slot(const struct feed_needs *n, const char *slot, int own_pid, 
     if (!is_there) {
         found(need, "no replication slot is free");
         mend(need, "raise max_replication_slots (now %d) and restart PostgreSQL", n->max_slots);
+        mend_by(need, "ALTER SYSTEM SET max_replication_slots = %d", n->max_slots + ROOM);
     } else if (!n->has_slot) {
         found(need, "replication slot \"%s\" can be made", slot);
     } else if (!n->is_slot_ours) {
@@ -143,6 +175,7 @@ size_t feed_needs_list(const struct feed_needs *n, const char *slot, bool is_syn
     struct feed_need *need = add(list, &count, "WAL sender", has_sender);
     found(need, has_sender ? "a WAL sender is free" : "no WAL sender is free");
     mend(need, "raise max_wal_senders (now %d) and restart PostgreSQL", n->max_senders);
+    mend_by(need, "ALTER SYSTEM SET max_wal_senders = %d", n->max_senders + ROOM);
     add_slot(n, slot, own_pid, list, &count);
     if (!is_synchronous)
         return count;
@@ -151,6 +184,7 @@ size_t feed_needs_list(const struct feed_needs *n, const char *slot, bool is_syn
           n->is_waited_for ? "wait" : "do not wait", slot, n->standby_names);
     mend(
         need,
+        /* No statement to be run unseen: before the feed is up every commit would wait for it. */
         "once it is up: ALTER SYSTEM SET synchronous_standby_names = 'FIRST 1 (%s)'; SELECT pg_reload_conf()",
         slot);
     return count;

@@ -749,7 +749,7 @@ def feed_check(cache):
     with cache.pooler.admin() as console:
         rows = console.run("FEED CHECK").texts
     assert {database for database, *_ in rows} == {"test"}
-    return {what: (state, remedy) for _, what, state, _, remedy in rows}
+    return {what: (state, remedy) for _, what, state, _, remedy, _ in rows}
 
 
 def test_c11_feed_check_says_what_is_missing(new_pooler):

@@ -55,7 +55,8 @@ def tree(tmp_path_factory):
 
 
 def test_the_files_are_where_they_belong_and_secrets_are_not_for_all(tree):
-    modes = {"bin/weir": 0o755, "share/man/man1/weir.1.gz": 0o644, "share/man/man5/weir.ini.5.gz": 0o644,
+    modes = {"bin/weir": 0o755, "bin/weirctl": 0o755, "share/man/man1/weir.1.gz": 0o644, "share/man/man1/weirctl.1.gz": 0o644,
+             "share/man/man5/weir.ini.5.gz": 0o644,
              "share/doc/weir/README.md": 0o644, "share/doc/weir/docs/from-pgbouncer.md": 0o644,
              "share/doc/weir/config/weir.ini": 0o644, "lib/systemd/system/weir.service": 0o644,
              "lib/sysusers.d/weir.conf": 0o644, "/logrotate.d/weir": 0o644, "/weir": 0o750, "/weir/weir.ini": 0o640,
@@ -113,10 +114,11 @@ def test_the_manual_has_every_key_in_its_section_with_default_and_help(tree):
 
 
 def test_the_manual_has_every_option(tree):
-    text = "\n".join(manual(tree, "man1/weir.1"))
-    said = subprocess.run([WEIR_BIN, "--help"], capture_output=True, text=True, check=True).stdout
-    options = set(re.findall(r"--[a-z-]+", said))
-    assert len(options) > 6 and {option for option in options if option not in text} == set()
+    for name in ("weir", "weirctl"):
+        text = "\n".join(manual(tree, f"man1/{name}.1"))
+        said = subprocess.run([BUILD / name, "--help"], capture_output=True, text=True, check=True).stdout
+        options = set(re.findall(r"--[a-z-]+", said))
+        assert len(options) > 6 and {option for option in options if option not in text} == set()
 
 
 def test_the_unit_is_good_and_tight(tree, tmp_path):

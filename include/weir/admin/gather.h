@@ -32,7 +32,9 @@ enum admin_verb {
     ADMIN_SHUTDOWN_WAIT_CLIENTS,
     ADMIN_WAIT_CLOSE,  /* done when servers that have to close are closed */
     ADMIN_SET,         /* key, value: config_set and apply */
-    ADMIN_CACHE_FLUSH, /* drop every stored answer (of the database, if given) */
+    ADMIN_CACHE_FLUSH, /* drop every stored answer (of the database or its relation, if given) */
+    ADMIN_CACHE_DISABLE,
+    ADMIN_CACHE_ENABLE,
 };
 
 /* Borrowed for the call. */
@@ -41,6 +43,8 @@ struct admin_command {
     const char *database; /* NULL: all */
     uint64_t client_id;   /* KILL_CLIENT: number of SHOW CLIENTS, or 0 */
     uint64_t client_ptr;  /* KILL_CLIENT: ptr of SHOW CLIENTS, or 0 */
+    const char *schema;   /* CACHE FLUSH, with a relation: NULL for the one of its name */
+    const char *relation; /* CACHE FLUSH; NULL: all */
     const char *key;      /* SET */
     const char *value;    /* SET */
     const char *user;     /* who asks, for the log */
@@ -65,6 +69,10 @@ struct admin_explanation {
     const char *reason;    /* why not; "" if it is */
     const char *found;     /* how that is known; see struct show_template */
     const char *relations;
+    const char *generations; /* of these, "epoch 3, public.items 7"; "" where they are not known */
+    const char *stored;      /* "memory", or "no" */
+    uint64_t ttl_us;         /* 0: none */
+    uint64_t calls, hits, misses, saved_us; /* of its template and this user */
 };
 
 /* Either is NULL; both are borrowed. */

@@ -160,6 +160,7 @@ struct show_feed_need {
     bool is_met;
     const char *found;
     const char *remedy;
+    const char *sql; /* "" where no statement helps, or not this one alone */
 };
 
 /* Another process, and the cancel requests on their way to it. Texts are never NULL. */
@@ -201,6 +202,8 @@ struct show_store {
     uint64_t checks_right, checks_wrong, checks_undecided;
     uint64_t analyses; /* PostgreSQL was asked what a statement calls and reads */
     uint64_t analyses_failed;
+    uint64_t flushes;     /* by CACHE FLUSH */
+    const char *disabled; /* databases that CACHE DISABLE has turned off, with commas; "" for none */
 };
 
 struct admin_snapshot;

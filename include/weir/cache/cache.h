@@ -65,6 +65,23 @@ void cache_set_limits(struct cache *c, uint64_t memory_bytes, size_t max_result_
 void cache_set_check(struct cache *c, unsigned one_in);
 /* Empties the in-process store, starts a new epoch everywhere, and trusts all templates again. Any thread. */
 void cache_clear(struct cache *c);
+/* The same for one database. Any thread. */
+void cache_clear_database(struct cache *c, struct cache_database *d);
+/*
+ * Makes all answers old that depend on this table or materialized view, or on what a write to it reaches
+ * (partitions, ancestors, what foreign keys cascade to), and frees their memory. `schema` is NULL for the one
+ * relation of this name. False, with `error` set, where the catalog knows none or several of that name, or it
+ * is nothing that answers depend on. Any thread.
+ */
+bool cache_clear_relation(struct cache *c, struct cache_database *d, const char *schema, const char *name,
+                          struct error *error);
+/*
+ * Turns a database (NULL: each, and those that come later) off and on: while it is off nothing is looked up
+ * or stored, and writes are announced as ever, so that what is still stored when it is turned on again is
+ * believed where it is current, as before. Any thread.
+ */
+void cache_switch(struct cache *c, struct cache_database *d, bool is_on);
+bool cache_database_is_switched_off(const struct cache_database *d);
 
 /*
  * The PostgreSQL database behind a configured name; the same address and name give the same object, with a
@@ -251,14 +268,18 @@ struct cache_template {
     const char *detail;    /* what stands in the way, "function public.f(integer)"; "" for nothing to add */
     const char *found;     /* "names", or "postgresql", which was asked */
     const char *relations; /* that the answer depends on, with commas; "" where that is not known */
+    /* Of cache_explain alone: */
+    const char *generations; /* "epoch 3, public.items 7": the versions of these; "" where it is not cached */
+    uint64_t ttl_us;         /* of the request; 0: none */
+    bool is_stored;          /* the answer to this very text is in memory, and current */
 };
 
 /* Why it is not cached, and what exactly stands in the way; "" where it is. */
 void cache_template_reason(const struct cache_template *t, char *text, size_t size);
 
 /*
- * What the cache thinks of a request, without asking anything of it: fills in reason, detail, found and
- * relations, which may point into `scratch`. CACHE_REASON_PENDING: PostgreSQL is being asked, try again. On
+ * What the cache thinks of a request, without asking anything of it: fills in all but who asks, when and the
+ * text. What is text may point into `scratch`. CACHE_REASON_PENDING: PostgreSQL is being asked, try again. On
  * the worker's thread.
  */
 enum cache_reason cache_explain(struct cache_worker *w, const struct cache_request *request,
@@ -406,6 +427,7 @@ struct cache_stats {
     uint64_t entries;
     uint64_t bytes;
     uint64_t evictions;
+    uint64_t flushes; /* by a person: of all, of a database, of a relation */
     uint64_t epoch_changes;
     uint64_t analyses; /* questions to PostgreSQL what a template calls and reads */
     uint64_t analyses_failed;

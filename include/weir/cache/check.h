@@ -36,15 +36,17 @@ enum check_outcome check_compare(const struct check *check, const struct vector_
 void check_describe(const struct check *check, uint64_t now_us, struct slice rows, char *text, size_t size);
 struct slice check_text(const struct check *check);
 
-/* The templates that are not trusted any more: any thread. */
+/* The templates that are not trusted any more, each in one database, by number: any thread. */
 struct distrust;
 
 struct distrust *distrust_new(void);
 void distrust_free(struct distrust *d);
 /* More than a thousand, or no memory: then it is all of them. */
-void distrust_add(struct distrust *d, struct slice text);
+void distrust_add(struct distrust *d, uint64_t database, struct slice text);
 /* Costs nothing as long as there are none. */
-bool distrust_has(struct distrust *d, struct slice text);
+bool distrust_has(struct distrust *d, uint64_t database, struct slice text);
 void distrust_clear(struct distrust *d);
+/* Those of one database; where it has come to be all of them, it stays so. */
+void distrust_forgive(struct distrust *d, uint64_t database);
 
 #endif

@@ -60,6 +60,7 @@ struct cache_database {
     struct generations *generations;
     _Atomic uint64_t version; /* of the catalog; changes with every `ready` and `unready` */
     _Atomic bool is_usable;
+    _Atomic bool is_switched_off; /* by a person; nothing is looked up or stored, writes count as ever */
     _Atomic bool is_exact_allowed;
     _Atomic bool is_only_unfed; /* it would be, if commits waited for the feed */
     bool has_lock;              /* the watch holds the right to `exact`; control thread */
@@ -93,6 +94,8 @@ struct cache_database *databases_get(struct databases *all, const char *host, un
                                      const char *dbname);
 /* A new epoch for every database. Any thread. */
 void databases_change_all(struct databases *all);
+/* Every database that there is, and those that will be. Any thread. */
+void databases_switch_all(struct databases *all, bool is_on);
 uint64_t databases_epoch_changes(struct databases *all);
 /* How many analyses were asked for, and how many of them failed. Any thread. */
 void databases_count_analyses(struct databases *all, uint64_t *asked, uint64_t *failed);
@@ -112,8 +115,8 @@ void database_confirm(struct cache_database *d, bool has_lock);
 /* The catalog in force, with a reference, and its version; NULL when it is not known. Any thread. */
 struct catalog *database_catalog(struct cache_database *d, uint64_t *version);
 
-/* May entries be believed at this time: usable, confirmed by a look not long ago, and the feed not behind.
- * Any thread. */
+/* May entries be believed at this time: not switched off, usable, confirmed by a look not long ago, and the
+ * feed not behind. Any thread. */
 bool database_is_believed(const struct cache_database *d, uint64_t now_us);
 
 /* A write can be read by nobody before its tables are marked: there is no feed, or it is waited for. Any

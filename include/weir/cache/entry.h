@@ -59,7 +59,10 @@ bool entry_is_current(const struct entry *e);
 uint64_t entry_stored_us(const struct entry *e);
 uint64_t entry_expires_us(const struct entry *e);
 uint64_t entry_cost_us(const struct entry *e);
-/* Memory it takes, its own overhead included. */
+/* What the allocator keeps beside a block. */
+enum { ENTRY_BLOCK_OVERHEAD = sizeof(size_t) };
+
+/* Memory it takes from the allocator: header, vector, key, answer, and what blocks are rounded up to. */
 size_t entry_size(const struct entry *e);
 
 #endif

@@ -9,6 +9,7 @@
 #define CACHE_REASONS(X)                                                                                     \
     X(NONE, "none", "it may be cached")                                                                      \
     X(OFF, "off", "the cache is off for this database or user")                                              \
+    X(SWITCHED_OFF, "switched_off", "CACHE DISABLE has turned it off; CACHE ENABLE turns it on again")       \
     X(HINT, "hint", "a hint in the statement turns the cache off")                                           \
     X(NOT_READY, "not_ready", "the catalog of the database is not known at the moment")                      \
     X(NOT_EXACT, "not_exact",                                                                                \
@@ -38,6 +39,7 @@
     X(SETTING, "setting", "a view or policy behind it asks for a setting that the session has not set")      \
     X(PENDING, "pending", "PostgreSQL has been asked what it calls and reads, and has not answered yet")     \
     X(NOT_ANALYSED, "not_analysed", "PostgreSQL could not be asked what it calls and reads")                 \
+    X(NOT_WORTH, "not_worth", "it is not worth it while its tables are written so often")                    \
     X(WRITE_UNDER_WAY, "write_under_way", "a write to one of its tables is under way")                       \
     X(LEDGER, "ledger", "Redis, by which other Weirs tell of their writes, has not answered in time")        \
     X(FETCH_FAILED, "fetch_failed", "another client's fetch of the same answer did not yield one")           \

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "weir/cache/generations.h"
+#include "weir/cache/payoff.h"
 #include "weir/cache/reason.h"
 #include "weir/cache/row_key.h"
 #include "weir/util/slice.h"
@@ -34,6 +35,7 @@ struct verdict {
     char *display;   /* the text without its literals, or its beginning; NULL where only writes mattered */
     /* for SHOW TEMPLATES; they go over to the next verdict of the same scope and class */
     uint64_t since_us, calls, hits, misses, saved_us;
+    struct payoff payoff;      /* of a read that may be cached; goes over as well */
     struct analysis *analysis; /* a reference; NULL when PostgreSQL was not asked */
     bool is_write_known;       /* reads that run somebody's code write something unknown */
     uint32_t write_count;      /* relations written, when known */
@@ -44,7 +46,8 @@ struct verdict {
     uint32_t new_rows; /* or the relation that rows are added to; 0: neither */
     struct generation **slots; /* references */
     struct row_key
-        read_row; /* the one row that is read of its relation, which is the first behind the epoch */
+        read_row;      /* the one row that is read of its relation, which is the first behind the epoch */
+    uint64_t outdated; /* how often an answer was there, and old */
     struct generation *whole, *new; /* references; what then stands for that relation, with the row's own */
 };
 
@@ -73,9 +76,16 @@ struct verdict *verdicts_get(struct verdicts *v, const struct verdict_question *
 size_t verdict_vector(const struct verdict *v, const struct cache_values *values, struct vector_item *items,
                       size_t *found_count);
 
-/* Fills in what a verdict says to people: reason, detail, found, relations, which may point into `scratch`.
- */
+/* Fills in what a verdict says to people: reason, detail, found, relations, generations, which may point into
+ * `scratch`. */
 void verdict_describe(const struct verdict *v, struct cache_template *t, struct buf *scratch);
+
+/* Adds up what was counted for its text, user and database, whatever the settings of those who asked. */
+void verdict_count(const struct verdicts *all, const struct verdict *v, struct cache_template *t);
+
+/* A sum that differs when anything that the read depends on has been written, or is being; a read of one row:
+ * when an answer was found old, or all rows may have been written. */
+uint64_t verdict_versions(const struct verdict *v);
 
 /* Every verdict that there is. */
 void verdicts_each(const struct verdicts *v, void (*fn)(void *context, const struct verdict *verdict),

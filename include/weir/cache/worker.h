@@ -42,6 +42,7 @@ struct cache {
     uint64_t seed;
     _Atomic size_t max_result_bytes;
     _Atomic unsigned check_one_in;
+    _Atomic uint64_t flushes;
     struct distrust *distrust;
     pthread_mutex_t mutex; /* of the list of workers */
     struct cache_worker *workers;

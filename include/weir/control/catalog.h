@@ -110,6 +110,9 @@ void catalog_unref(struct catalog *c);
 const struct catalog_facts *catalog_get_facts(const struct catalog *c);
 /* NULL when there is none. Lives as long as the catalog. Names compare byte for byte. */
 const struct catalog_relation *catalog_find(const struct catalog *c, const char *schema, const char *name);
+/* The one of this name, in whichever schema; NULL where there is none, or where there are several (`count`).
+ */
+const struct catalog_relation *catalog_find_name(const struct catalog *c, const char *name, size_t *count);
 const struct catalog_relation *catalog_find_oid(const struct catalog *c, uint32_t oid);
 bool catalog_has_function(const struct catalog *c, const char *schema, const char *name);
 /* A word of `text` may be the name of a function that takes a row; without regard to case, quotes and

@@ -39,6 +39,7 @@ struct feed_need {
     const char *name;
     bool is_met;
     char found[200];
+    char sql[320];    /* the statement that does it, or the first step of it; "" where none can */
     char remedy[200]; /* mostly SQL; "" when it is met */
 };
 

@@ -20,7 +20,7 @@ struct fake {
     uint64_t factor; /* of all counters */
     int gathers;
     struct admin_command last; /* texts are copied below */
-    char database[64], key[64], value[64];
+    char database[64], key[64], value[64], relation[128];
     admin_done_fn *held_done;
     admin_gathered_fn *held_gathered;
     unsigned held_parts;
@@ -168,6 +168,8 @@ static void fake_command(void *arg, const struct admin_command *command, admin_d
     struct fake *fake = arg;
     fake->last = *command;
     strncpy(fake->database, command->database != NULL ? command->database : "(all)", 63);
+    snprintf(fake->relation, sizeof(fake->relation), "%s%s%s", command->schema != NULL ? command->schema : "",
+             command->schema != NULL ? "." : "", command->relation != NULL ? command->relation : "(all)");
     strncpy(fake->key, command->key != NULL ? command->key : "", 63);
     strncpy(fake->value, command->value != NULL ? command->value : "", 63);
     struct error error = ERROR_INIT;
@@ -227,7 +229,14 @@ static void fake_explain(void *arg, const struct admin_explain *question, admin_
                                                   .cacheable = "no",
                                                   .reason = fake->value,
                                                   .found = "names",
-                                                  .relations = "public.t"};
+                                                  .relations = "public.t",
+                                                  .generations = "epoch 1, public.t 2",
+                                                  .stored = "memory",
+                                                  .ttl_us = 10000000,
+                                                  .calls = 5,
+                                                  .hits = 3,
+                                                  .misses = 2,
+                                                  .saved_us = 900};
     done(done_arg, fake->fails ? NULL : &explanation, fake->fails ? &error : NULL);
 }
 

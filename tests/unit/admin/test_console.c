@@ -254,9 +254,12 @@ static void weirs_own(void **state)
 static void explanations(void **state)
 {
     (void)state;
-    assert_says("EXPLAIN CACHE SELECT 1 FROM t;",
-                "T database:25,user:25,cacheable:25,reason:25,found:25,relations:25\n"
-                "D (one)|(any)|no|SELECT 1 FROM t|names|public.t\nC EXPLAIN");
+    assert_says(
+        "EXPLAIN CACHE SELECT 1 FROM t;",
+        "T database:25,user:25,cacheable:25,reason:25,found:25,relations:25,generations:25,ttl_us:1700,"
+        "stored:25,calls:1700,hits:1700,misses:1700,saved_us:1700\n"
+        "D (one)|(any)|no|SELECT 1 FROM t|names|public.t|epoch 1, public.t 2|10000000|memory|5|3|2|900\n"
+        "C EXPLAIN");
     assert_says("explain cache 'SELECT ''x'' FROM t'", "D (one)|(any)|no|SELECT 'x' FROM t|");
     assert_says("EXPLAIN CACHE shop VALUES(1)", "D shop|(any)|no|VALUES(1)|");
     assert_says("EXPLAIN CACHE shop anna (SELECT 1)", "D shop|anna|no|(SELECT 1)|");
@@ -318,6 +321,15 @@ static void commands_reach_the_process(void **state)
     assert_command("SHUTDOWN WAIT_FOR_CLIENTS;", ADMIN_SHUTDOWN_WAIT_CLIENTS, "(all)", "C SHUTDOWN");
     assert_command("CACHE FLUSH", ADMIN_CACHE_FLUSH, "(all)", "C CACHE FLUSH");
     assert_command("/* now */ cache flush shop", ADMIN_CACHE_FLUSH, "shop", "C CACHE FLUSH");
+    assert_string_equal(fake.relation, "(all)");
+    assert_command("CACHE FLUSH shop Items ;", ADMIN_CACHE_FLUSH, "shop", "C CACHE FLUSH");
+    assert_string_equal(fake.relation, "items");
+    assert_command("CACHE FLUSH shop Public.\"Odd \"\"one\"", ADMIN_CACHE_FLUSH, "shop", "C CACHE FLUSH");
+    assert_string_equal(fake.relation, "public.Odd \"one");
+    assert_command("CACHE FLUSH shop '\"S\".items'", ADMIN_CACHE_FLUSH, "shop", "C CACHE FLUSH");
+    assert_string_equal(fake.relation, "S.items");
+    assert_command("CACHE DISABLE", ADMIN_CACHE_DISABLE, "(all)", "C CACHE DISABLE");
+    assert_command("cache enable shop", ADMIN_CACHE_ENABLE, "shop", "C CACHE ENABLE");
     assert_command("KILL_CLIENT 17", ADMIN_KILL_CLIENT, "(all)", "C KILL_CLIENT");
     assert_int_equal(fake.last.client_id, 17);
     assert_command("KILL_CLIENT 0xABC", ADMIN_KILL_CLIENT, "(all)", "C KILL_CLIENT");
@@ -340,6 +352,15 @@ static void what_is_wrong_is_said(void **state)
     assert_says("DISABLE", "E ERROR 42601 DISABLE takes a database");
     assert_says("RELOAD now", "E ERROR 42601 RELOAD takes no argument");
     assert_says("PAUSE a b", "E ERROR 42601 PAUSE takes at most a database");
+    assert_says("CACHE DISABLE shop items", "E ERROR 42601 CACHE DISABLE takes at most a database");
+    assert_says("CACHE FLUSH pgbouncer", "E ERROR 0A000 ");
+    const char *odd[] = {"a.b.c", "a.", ".a", "a b", "1a", "\"\"", "'a' b", "''", "a, b"};
+    for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+        char command[64];
+        snprintf(command, sizeof(command), "CACHE FLUSH shop %s", odd[i]);
+        assert_says(command, "E ERROR 42601 CACHE FLUSH takes one relation: [schema.]name");
+    }
+    assert_says("CACHE", "E ERROR 42601 invalid command");
     assert_says("KILL_CLIENT", "E ERROR 42601 ");
     assert_says("KILL_CLIENT zzz", "E ERROR 08P01 invalid client pointer supplied");
     assert_says("KILL_CLIENT -1", "E ERROR 08P01 invalid client pointer supplied");
@@ -383,6 +404,8 @@ static void only_admins_may_change_things(void **state)
                               "KILL_CLIENT 1",
                               "SET query_timeout = 1",
                               "CACHE FLUSH",
+                              "CACHE DISABLE shop",
+                              "CACHE ENABLE",
                               "SHOW FDS"};
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
         assert_string_equal(run(commands[i], false), "E ERROR 42501 admin access needed");

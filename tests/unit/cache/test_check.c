@@ -138,21 +138,28 @@ static void templates_are_trusted_until_they_are_not(void **state)
 {
     (void)state;
     struct distrust *d = distrust_new();
-    assert_false(distrust_has(d, SLICE_LITERAL("SELECT 1 FROM t")));
-    distrust_add(d, SLICE_LITERAL("SELECT 1 FROM t"));
-    assert_true(distrust_has(d, SLICE_LITERAL("SELECT 1 FROM t")));
-    assert_true(distrust_has(d, SLICE_LITERAL("SELECT 2 FROM t"))); /* of the same template */
-    assert_false(distrust_has(d, SLICE_LITERAL("SELECT 1 FROM u")));
+    assert_false(distrust_has(d, 1, SLICE_LITERAL("SELECT 1 FROM t")));
+    distrust_add(d, 1, SLICE_LITERAL("SELECT 1 FROM t"));
+    assert_true(distrust_has(d, 1, SLICE_LITERAL("SELECT 1 FROM t")));
+    assert_true(distrust_has(d, 1, SLICE_LITERAL("SELECT 2 FROM t"))); /* of the same template */
+    assert_false(distrust_has(d, 1, SLICE_LITERAL("SELECT 1 FROM u")));
+    assert_false(distrust_has(d, 2, SLICE_LITERAL("SELECT 1 FROM t"))); /* of another database */
+    distrust_add(d, 2, SLICE_LITERAL("SELECT 1 FROM t"));
+    distrust_forgive(d, 1);
+    assert_false(distrust_has(d, 1, SLICE_LITERAL("SELECT 1 FROM t")));
+    assert_true(distrust_has(d, 2, SLICE_LITERAL("SELECT 1 FROM t")));
     distrust_clear(d);
-    assert_false(distrust_has(d, SLICE_LITERAL("SELECT 1 FROM t")));
+    assert_false(distrust_has(d, 2, SLICE_LITERAL("SELECT 1 FROM t")));
     for (int i = 0; i < 1025; i++) {
         char text[40];
         snprintf(text, sizeof(text), "SELECT v FROM t%d", i);
-        distrust_add(d, slice_str(text));
-        distrust_add(d, slice_str(text));
-        assert_true(distrust_has(d, SLICE_LITERAL("SELECT v FROM t0")));
-        assert_true(distrust_has(d, SLICE_LITERAL("SELECT v FROM other")) == (i >= 1024));
+        distrust_add(d, 1, slice_str(text));
+        distrust_add(d, 1, slice_str(text));
+        assert_true(distrust_has(d, 1, SLICE_LITERAL("SELECT v FROM t0")));
+        assert_true(distrust_has(d, 1, SLICE_LITERAL("SELECT v FROM other")) == (i >= 1024));
     }
+    distrust_forgive(d, 1);
+    assert_true(distrust_has(d, 1, SLICE_LITERAL("SELECT v FROM other"))); /* it has come to be all of them */
     distrust_free(d);
 }
 
