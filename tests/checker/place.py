@@ -22,7 +22,8 @@ OPTIONS = {"default_pool_size": 8, "max_client_conn": 200, "cache_ttl": 3600, "s
 class Mode(NamedTuple):
     """options: Weir's. sessions_around: how many sessions speak to PostgreSQL past all Weirs. behind: how old an answer may be,
     in seconds, where it was not this Weir that was written through. may_lose: whether commits may be acknowledged before they
-    are safe. is_waited_for: PostgreSQL's commits wait for Weir's feed. has_guards: see rights.py."""
+    are safe. is_waited_for: PostgreSQL's commits wait for Weir's feed. has_guards: see rights.py. calm: how much rarer than
+    otherwise Weir itself is written through, and everything made old at once: both hide what is older than it may be."""
     options: dict
     weirs: int = 1
     has_redis: bool = False
@@ -31,6 +32,7 @@ class Mode(NamedTuple):
     may_lose: bool = True
     is_waited_for: bool = False
     has_guards: bool = False
+    calm: float = 1
     hits_least: float = 0.2  # of all reads
 
 
@@ -38,7 +40,7 @@ SLOT = "weir_checked"
 MODES = {
     "exact": Mode({"cache": "exact", "cache_writes": "through_weir"}),
     "ttl": Mode({"cache": "ttl", "cache_ttl": 1}, weirs=2, has_redis=True, sessions_around=1, behind=1),
-    "feed": Mode({"cache": "exact", "cache_feed": "on", "cache_max_lag": 1}, sessions_around=3, behind=1),
+    "feed": Mode({"cache": "exact", "cache_feed": "on", "cache_max_lag": 1}, sessions_around=3, behind=1, calm=0.02),
     "synchronous": Mode({"cache": "exact", "cache_feed": "synchronous"}, sessions_around=3, may_lose=False, is_waited_for=True),
     "rights": Mode({"cache": "exact", "cache_writes": "through_weir"}, may_lose=False, has_guards=True,
                    hits_least=0.06),

@@ -113,7 +113,7 @@ class Run:
         weirs = weirs or self.mode.weirs
         self.site = Site(mode, weirs, self.mode.has_redis if redis is None else redis, loses,
                          workers or drawn.choice((1, 2)), binary)
-        self.shared = Shared(seed, guards=Guards() if self.mode.has_guards else None)
+        self.shared = Shared(seed, calm=self.mode.calm, guards=Guards() if self.mode.has_guards else None)
         ways = [number % weirs for number in range(sessions)] + [DIRECT] * self.mode.sessions_around
         self.sessions = [Session(self.shared, number, way, "other" if self.mode.has_guards and number % 4 == 0 else "app")
                          for number, way in enumerate(ways)]

@@ -102,8 +102,12 @@ class Session:
                 pass
 
     def _act(self):
-        acts = [(self.burst, 70), (self._write, 6), (self._transaction, 5), (self._set_read, 10), (self._set_write, 3),
-                (self._pipeline, 4), (self._change_settings, 1), (self._definitions, 0.02), (two_phase.act, 0.3)]
+        calm = self.shared.calm
+        # What these sessions write themselves ends what is old, too.
+        often = 1 if self.way == DIRECT else max(calm, 0.08)
+        acts = [(self.burst, 70), (self._write, 6 * often), (self._transaction, 5 * often), (self._set_read, 10),
+                (self._set_write, 3 * often), (self._pipeline, 4 * often), (self._change_settings, 1),
+                (self._definitions, 0.02 * calm), (two_phase.act, 0.3 * calm)]
         if self.shared.guards:
             acts += [(rights.read, 30), (rights.change, 1), (rights.defaults, 0.05)]
         act, = self.random.choices([act for act, _ in acts], [weight for _, weight in acts])
@@ -457,10 +461,11 @@ class Shared:
     """records: the history so far, in no order. prepared: [(name, items)] of transactions that anybody may end; doubtful: names
     of such that are to be rolled back, with the time since. guards: rights.Guards, or None."""
 
-    def __init__(self, seed, cut_share=0.002, unknown_share=0.05, code_share=0.004, guards=None):
+    def __init__(self, seed, cut_share=0.002, unknown_share=0.05, code_share=0.004, calm=1, guards=None):
         self.guards = guards
         self.prepared, self.doubtful = [], {}
-        self.seed, self.cut_share, self.unknown_share, self.code_share = seed, cut_share, unknown_share, code_share
+        self.seed, self.cut_share, self.calm = seed, cut_share, calm
+        self.unknown_share, self.code_share = unknown_share * calm, code_share * calm
         self.records = []
         self.next_savepoint = 0
         self.next_group = GROUPS + 1
