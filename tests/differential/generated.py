@@ -28,10 +28,10 @@ from harness.postgres import Postgres  # noqa: E402
 from harness.wait import until  # noqa: E402
 from harness.wire import SYNC, bind, describe, execute, parse, query  # noqa: E402
 
-NEW = 80  # queries that a round begins with
+NEW = 60  # queries that a round begins with
 KEPT = 90  # queries that are asked again and again
 ROUND = 2000
-WRITES = 0.04
+WRITES = 0.03
 HITS_LEAST = 0.4  # of all that was asked and gave rows
 SESSIONS = 2
 SHOWN = 10
