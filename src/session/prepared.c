@@ -364,6 +364,45 @@ static struct cache_row row_of(struct lease *lease, const struct statement *stat
     return cached_row(lease, statement->class, &values);
 }
 
+static bool value_of(const struct bind_view *view, uint16_t number, struct slice *value)
+{
+    struct slice rest = view->values;
+    for (uint16_t i = 1; i <= number && i <= view->parameter_count && rest.len >= 4; i++) {
+        uint32_t len = decode_u32(rest.data);
+        rest = slice_from(rest, 4);
+        bool is_null = len == UINT32_MAX;
+        *value = is_null ? SLICE_EMPTY : slice_make(rest.data, len);
+        if (i == number)
+            return is_null || len <= rest.len;
+        rest = slice_from(rest, is_null ? 0 : len);
+    }
+    return false;
+}
+
+/*
+ * What the portal runs. Where all that was unknown of the statement is the value of a setting, which is text
+ * and so the same bytes in either format, it is known now, and the portal's class is that of set_config with
+ * this value. A new reference; NULL when there is no statement.
+ */
+static struct statement *bound(struct client *client, struct statement *statement, struct slice body)
+{
+    uint16_t number = statement != NULL ? sql_bound_setting(statement->class) : 0;
+    struct bind_view view;
+    struct slice value;
+    if (number == 0 || !decode_bind(body, &view) || !value_of(&view, number, &value))
+        return statement_ref(statement);
+    struct buf text = BUF_INIT;
+    struct statement *made = NULL;
+    if (sql_bound_text(statement->class, value, &text) && !buf_failed(&text)) {
+        struct slice all = slice_make(text.data, text.len);
+        struct memo_answer answer = memo_classify(client->session->memo, all, true);
+        made = statement_intern(client->session->shared->statements, all, NULL, 0, answer.class,
+                                answer.text_flags);
+    }
+    buf_free(&text);
+    return made != NULL ? made : statement_ref(statement);
+}
+
 enum route_step route_on_bind(struct client *client, const struct frame *frame, struct slice whole)
 {
     struct bind_view view;
@@ -385,7 +424,10 @@ enum route_step route_on_bind(struct client *client, const struct frame *frame, 
     char text[STATEMENT_NAME_SIZE];
     if (!resolve(lease, view.statement, &statement, &name, text))
         return ROUTE_ENDED;
-    if (!lease_portal_set(lease, view.portal, statement))
+    struct statement *run = is_whole ? bound(client, statement, frame->body) : statement_ref(statement);
+    bool is_set = lease_portal_set(lease, view.portal, run);
+    statement_unref(run);
+    if (!is_set)
         return route_fail(client, "53200", "out of memory");
     if (view.portal.len == 0)
         lease->portal_row = is_whole ? row_of(lease, statement, slice_from(frame->body, view.tail_offset))

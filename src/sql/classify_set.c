@@ -257,6 +257,17 @@ static int boolean_constant(const PgQuery__Node *node)
     return strcasecmp(text, "f") == 0 || strcasecmp(text, "false") == 0 ? 0 : -1;
 }
 
+/* One call whose value is parameter `param`; `name` NULL: one of which more is unknown. Only one may be all
+ * there is. */
+static void note_bound(struct builder *b, const char *name, int32_t param, bool is_local)
+{
+    bool is_first = b->now.bound_param == 0;
+    bool is_kept = is_first && name != NULL && param > 0 && param < UINT16_MAX;
+    b->now.bound_setting = is_kept ? scratch_text(&b->arena, name) : NULL;
+    b->now.bound_param = is_kept ? (uint16_t)param : UINT16_MAX;
+    b->now.is_bound_local = is_local;
+}
+
 void classify_set_config(struct builder *b, const PgQuery__FuncCall *call)
 {
     int is_local = call->n_args == 3 ? boolean_constant(call->args[2]) : -1;
@@ -264,8 +275,48 @@ void classify_set_config(struct builder *b, const PgQuery__FuncCall *call)
     const char *value = call->n_args == 3 ? string_constant(call->args[1]) : NULL;
     bool is_known = call->n_args == 3 && name != NULL && (value != NULL || is_null_constant(call->args[1]));
     bool is_transaction = name != NULL && is_transaction_variable(name);
-    if (is_simple_call(b, call) && is_known && is_local >= 0 && !is_transaction)
+    if (is_simple_call(b, call) && is_known && is_local >= 0 && !is_transaction) {
         add_setting(b, name, value, is_local == 1);
+        return;
+    }
+    bool is_bound = is_simple_call(b, call) && name != NULL && is_local >= 0 && !is_transaction &&
+                    call->args[1]->node_case == PG_QUERY__NODE__NODE_PARAM_REF;
+    note_bound(b, is_bound ? name : NULL, is_bound ? call->args[1]->param_ref->number : 0, is_local == 1);
+    set_flags(b, is_local == 1 || is_transaction ? SQL_UNKNOWN_LOCAL : SQL_UNKNOWN_SETTING);
+}
+
+uint16_t sql_bound_setting(const struct sql_class *class)
+{
+    const struct sql_statement *s = class->statements;
+    bool is_alone = class->n_statements == 1 && s->kind == SQL_KIND_READ && s->n_settings == 0 &&
+                    (s->flags == (SQL_UNKNOWN_SETTING | SQL_HAS_PARAMS) ||
+                     s->flags == (SQL_UNKNOWN_LOCAL | SQL_HAS_PARAMS));
+    return is_alone && s->bound_setting != NULL ? s->bound_param : 0;
+}
+
+static void append_quoted(struct buf *out, struct slice text)
+{
+    buf_append_u8(out, '\'');
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] == '\'')
+            buf_append_u8(out, '\'');
+        buf_append_u8(out, text.data[i]);
+    }
+    buf_append_u8(out, '\'');
+}
+
+bool sql_bound_text(const struct sql_class *class, struct slice value, struct buf *out)
+{
+    for (size_t i = 0; i < value.len; i++)
+        if (value.data[i] == 0 || value.data[i] >= 0x80)
+            return false;
+    buf_append_str(out, "SELECT pg_catalog.set_config(");
+    append_quoted(out, slice_str(class->statements->bound_setting));
+    buf_append_str(out, ", ");
+    if (value.data == NULL)
+        buf_append_str(out, "NULL");
     else
-        set_flags(b, is_local == 1 || is_transaction ? SQL_UNKNOWN_LOCAL : SQL_UNKNOWN_SETTING);
+        append_quoted(out, value);
+    buf_append_str(out, class->statements->is_bound_local ? ", true)" : ", false)");
+    return true;
 }

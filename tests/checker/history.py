@@ -88,6 +88,29 @@ class Write(NamedTuple):
     items: list
 
 
+class Rule(NamedTuple):
+    """Something was opened to a role or closed to it, by one session after another."""
+    sent: int
+    end: int
+    session: int
+    way: int
+    form: str
+    outcome: str
+    guard: tuple
+    opens: bool
+
+
+class Guarded(NamedTuple):
+    """A read of what is open or closed, and which of them it found."""
+    begin: int
+    end: int
+    session: int
+    way: int
+    form: str
+    guard: tuple
+    was_open: bool
+
+
 class Oddity(NamedTuple):
     """Something that no history allows, as the session that saw it tells."""
     end: int
@@ -102,8 +125,12 @@ def told(record):
     if isinstance(record, Oddity):
         return f"{record.end / 1e9:.6f} {who}: {record.text}"
     end = "no answer" if record.end is None else f"{record.end / 1e9:.6f}"
-    began = record.sent if isinstance(record, Write) else record.begin
-    if isinstance(record, Read):
+    began = record.sent if isinstance(record, (Write, Rule)) else record.begin
+    if isinstance(record, Rule):
+        what = f"{record.outcome}: {tuple(record.guard)} " + ("opened" if record.opens else "closed")
+    elif isinstance(record, Guarded):
+        what = f"found {tuple(record.guard)} " + ("open" if record.was_open else "closed")
+    elif isinstance(record, Read):
         what = "read " + ", ".join(f"cell {s.cell} = {s.number} {s.token!r}" for s in record.seen)
     elif isinstance(record, SetRead):
         what = f"read group {record.group} = {sorted(record.elements)}"

@@ -6,13 +6,16 @@ been read. The *ceiling* is the most that can be true: everything that was sent 
 lie between the floor at a moment before it began and the ceiling when it came.
 
 That moment is the beginning of the read itself, for `exact` and for reads past all Weirs. For `ttl` it is ttl earlier, but
-not before the last write to the same cell through the same Weir was sent; and such writes themselves must be seen."""
+not before the last write to the same cell through the same Weir was sent; and such writes themselves must be seen.
+
+What is open or closed is changed by one session after another, so that its state is known but for the time that a change
+takes: a read must find it as the last change that was acknowledged before it began has left it, or one that was sent since."""
 
 from bisect import bisect_right
 from collections import defaultdict
 from typing import NamedTuple
 
-from history import DIRECT, DONE, UNDONE, Add, Clear, Oddity, Raise, Read, Remove, SetRead, Write, told
+from history import DIRECT, DONE, UNDONE, Add, Clear, Guarded, Oddity, Raise, Read, Remove, Rule, SetRead, Write, told
 
 FIRST = "first"  # the token of every cell before anything was written
 SLACK_NS = 100_000_000  # of ttl: the clock of an event loop may be a little behind
@@ -79,8 +82,12 @@ class Group:
 
 
 class Judge:
-    def __init__(self, ttl_ns=None):
+    """ttl_ns: see above, None where reads are exact. `opens`: whether a guard is open at first."""
+
+    def __init__(self, ttl_ns=None, opens=lambda guard: True):
         self.ttl_ns = ttl_ns
+        self.rules = {}  # guard -> its rules, the oldest first
+        self.opens = opens
         self.cells = defaultdict(Cell)
         self.groups = defaultdict(Group)
         self.at_sent = {}  # id of a write -> {cell: floor when it was sent}
@@ -93,14 +100,17 @@ class Judge:
         before = len(self.violations)
         events = []
         for record in records:
-            if isinstance(record, Write):
+            if isinstance(record, (Write, Rule)):
                 if record.outcome == UNDONE:
+                    continue
+                if isinstance(record, Rule):
+                    events.append((record.sent, self._rule_sent, record))
                     continue
                 events.append((record.sent, self._sent, record))
                 if record.outcome == DONE:
                     events.append((record.end, self._done, record))
             else:
-                act = {Read: self._read, SetRead: self._set_read, Oddity: self._odd}[type(record)]
+                act = {Read: self._read, SetRead: self._set_read, Guarded: self._guarded, Oddity: self._odd}[type(record)]
                 events.append((record.end, act, record))
         events.sort(key=lambda event: event[0])
         for _, act, record in events:
@@ -201,6 +211,25 @@ class Judge:
             life.floor, life.ceiling, life.gone_at, life.gone = 2, 2, when, record
             if life.born_at is None:
                 life.born_at, life.born = when, record
+
+    # what is open or closed
+
+    def _rule_sent(self, rule):
+        self.rules.setdefault(rule.guard, []).append(rule)
+
+    def _guarded(self, read):
+        # All rules that were sent before the read ended stand here by now.
+        rules = self.rules.get(read.guard, [])
+        known = None
+        for place, rule in enumerate(rules):
+            if rule.outcome == DONE and rule.end <= read.begin:
+                known = place
+        possible = {rule.opens for rule in rules[known or 0:]}
+        if known is None:
+            possible.add(self.opens(read.guard))
+        if read.was_open not in possible:
+            self._fail(f"{tuple(read.guard)} was found {'open' if read.was_open else 'closed'}, which it cannot have been",
+                       rules[known] if known is not None else None, read)
 
     # reads
 

@@ -3,6 +3,9 @@
 import http.client
 import signal
 import time
+from typing import NamedTuple
+
+import rights
 
 from cells import SETUP, SETS, PLACES
 from history import DIRECT
@@ -10,14 +13,40 @@ from harness.pooler import Pooler
 from harness.postgres import Postgres
 from harness.redis import Redis
 from harness.wait import seconds, until
+from session import AROUND
 
 OPTIONS = {"default_pool_size": 8, "max_client_conn": 200, "cache_ttl": 3600, "server_login_retry": 0.2,
            "harmless_functions": "tools.bump, tools.calm"}
+
+
+class Mode(NamedTuple):
+    """options: Weir's. sessions_around: how many sessions speak to PostgreSQL past all Weirs. behind: how old an answer may be,
+    in seconds, where it was not this Weir that was written through. may_lose: whether commits may be acknowledged before they
+    are safe. is_waited_for: PostgreSQL's commits wait for Weir's feed. has_guards: see rights.py. calm: how much rarer than
+    otherwise Weir itself is written through, and everything made old at once: both hide what is older than it may be."""
+    options: dict
+    weirs: int = 1
+    has_redis: bool = False
+    sessions_around: int = 0
+    behind: float = None
+    may_lose: bool = True
+    is_waited_for: bool = False
+    has_guards: bool = False
+    calm: float = 1
+    hits_least: float = 0.2  # of all reads
+
+
+SLOT = "weir_checked"
 MODES = {
-    "exact": {"cache": "exact", "cache_writes": "through_weir"},
-    "ttl": {"cache": "ttl", "cache_ttl": 1},
-    "shared": {"cache": "exact", "cache_writes": "through_weir", "cache_share": 1, "cache_lease": 0.5,
-               "cache_redis_timeout": 0.1},
+    "exact": Mode({"cache": "exact", "cache_writes": "through_weir"}),
+    "ttl": Mode({"cache": "ttl", "cache_ttl": 1}, weirs=2, has_redis=True, sessions_around=1, behind=1),
+    "feed": Mode({"cache": "exact", "cache_feed": "on", "cache_max_lag": 1}, sessions_around=3, behind=1, calm=0.02),
+    "synchronous": Mode({"cache": "exact", "cache_feed": "synchronous"}, sessions_around=3, may_lose=False, is_waited_for=True),
+    "rights": Mode({"cache": "exact", "cache_writes": "through_weir"}, may_lose=False, has_guards=True,
+                   hits_least=0.06),
+    # Code that nobody can see through has every Weir look at the catalog, and a shared cache waits for all.
+    "shared": Mode({"cache": "exact", "cache_writes": "through_weir", "cache_share": 1, "cache_lease": 0.5,
+                    "cache_redis_timeout": 0.1}, weirs=2, has_redis=True, hits_least=0.005),
 }
 
 
@@ -25,8 +54,8 @@ class Site:
     """loses: commits are acknowledged before they are safe, so that a crash takes some back."""
 
     def __init__(self, mode, weirs=1, has_redis=False, loses=False, workers=1, binary=None):
-        self.mode, self.loses = mode, loses
-        self.postgres = Postgres(synchronous_commit="off" if loses else "on", wal_writer_delay="10s",
+        self.mode, self.loses = MODES[mode], loses
+        self.postgres = Postgres(synchronous_commit="off" if loses else "on", wal_writer_delay="10s", lock_timeout="'8s'",
                                  deadlock_timeout="'50ms'", autovacuum="off", log_min_messages="fatal")
         self.redis = Redis() if has_redis else None
         self.weirs = []
@@ -39,15 +68,25 @@ class Site:
         self.database = self.postgres.make_database()
         self.database.execute(SETUP, user="app")
         self.database.execute("GRANT other TO app")
+        if self.mode.has_guards:
+            self.database.execute(rights.SETUP_ROLES)
+            self.database.execute(rights.setup(), user="app")
         if self.redis is not None:
             self.redis.start()
-        options = {**OPTIONS, **MODES[self.mode], "workers": workers,
+        options = {**OPTIONS, **self.mode.options, "workers": workers,
                    **({"cache_redis": self.redis.url} if self.redis is not None else {})}
         named = {"binary": binary} if binary else {}
         for _ in range(weirs):
             databases = {"test": {"host": "127.0.0.1", "port": self.postgres.port, "dbname": self.database.name,
-                                  "control_user": "control"}}
+                                  "control_user": "control",
+                                  **({"cache_feed_slot": SLOT} if "cache_feed" in options else {})}}
             self.weirs.append(Pooler(databases, options, **named).start())
+        if self.mode.is_waited_for:
+            # Not before: commits would wait for a feed that waits for them.
+            self.weirs[0].says(f"feed: up, replication slot \"{SLOT}\"")
+            with self.postgres.connect() as admin:
+                admin.execute(f"ALTER SYSTEM SET synchronous_standby_names = 'FIRST 1 ({SLOT})'")
+                admin.execute("SELECT pg_reload_conf()")
         return self
 
     def remove(self):
@@ -71,7 +110,7 @@ class Site:
         return self.database.name if way == DIRECT else "test"
 
     def ttl_ns(self):
-        return MODES["ttl"]["cache_ttl"] * 1_000_000_000 if self.mode == "ttl" else None
+        return self.mode.behind and self.mode.behind * 1_000_000_000
 
     # what it tells
 
@@ -99,14 +138,19 @@ class Site:
 
     def terminate_some(self, random):
         """Ends some of the sessions in PostgreSQL, Weir's own among them."""
+        # Where commits wait for Weir, those around it are spared: who ends a wait makes visible what Weir has not learnt of.
+        spared = AROUND if self.mode.is_waited_for else ""
         with self.postgres.connect() as admin:
-            pids = [pid for pid, in admin.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
-                                                  (self.database.name,))]
+            pids = [pid for pid, in admin.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+                                                  " AND (%s = '' OR application_name <> %s)",
+                                                  (self.database.name, spared, spared))]
             for pid in random.sample(pids, min(len(pids), random.randint(1, 3))):
                 admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
 
     def restart_postgres(self, random):
-        self.postgres.stop("fast" if self.loses else random.choice(("immediate", "fast")))
+        # The fast way ends waits as well.
+        ways = ("fast",) if self.loses else ("immediate",) if self.mode.is_waited_for else ("immediate", "fast")
+        self.postgres.stop(random.choice(ways))
         self.postgres.start()
 
     def crash_postgres(self, random):

@@ -1,9 +1,13 @@
 """Checks that the cache is never wrong: concurrent sessions read and write through Weir in many spellings while things are
 killed, and the history of all that was answered is held against what could have been true.
 
-    build/venv/bin/python tests/checker/run.py [--mode exact|ttl|shared] [--operations N] [--seconds S] [--seed S] [--full]
+    build/venv/bin/python tests/checker/run.py [--mode MODE] [--operations N] [--seconds S] [--seed S] [--full]
 
-shared is exact for two Weirs that tell each other of their writes through Redis. --full is a million operations in each mode. It ends with 1 when an answer was wrong, and shows the operations that prove
+Modes: exact, ttl (two Weirs and writers around them), feed (cache_feed = on and writers around Weir), synchronous (the same
+with cache_feed = synchronous), rights (rights and policies that come and go) and
+shared (exact for two Weirs that tell each other of their writes through Redis). Each says in place.py what it promises.
+
+--full is a million operations in each mode. It ends with 1 when an answer was wrong, and shows the operations that prove
 it; also when too few answers came from the cache for the run to prove anything. The seed decides what each session does
 next, and which faults are made in which order; not how the sessions' messages meet."""
 
@@ -23,14 +27,13 @@ for folder in (HERE, HERE.parent / "integration"):
 
 from cells import PLACES  # noqa: E402
 from driver import Driver  # noqa: E402
-from history import DIRECT, Read, SetRead, Seen, clock  # noqa: E402
+from history import DIRECT, Guarded, Read, Rule, SetRead, Seen, clock  # noqa: E402
 from judge import Judge  # noqa: E402
-from place import Site  # noqa: E402
+from place import MODES, Site  # noqa: E402
+from rights import KINDS, Guards  # noqa: E402
 from session import Session, Shared  # noqa: E402
 from harness import system  # noqa: E402
 
-# Of all reads. Code that nobody can see through has every Weir look at the catalog, and a shared cache waits for all.
-HITS_LEAST = {"exact": 0.2, "ttl": 0.2, "shared": 0.005}
 ROUND = 25_000  # operations between two judgements
 LOUD = 5  # violations that are shown in full
 
@@ -40,7 +43,7 @@ class Report:
 
     def __init__(self, mode, seed):
         self.mode, self.seed = mode, seed
-        self.operations = self.reads = self.writes = self.unknown = self.hits = self.losses = 0
+        self.operations = self.reads = self.writes = self.unknown = self.hits = self.losses = self.rules = 0
         self.faults = {}
         self.seconds = 0.0
         self.violations, self.problems = [], []
@@ -55,7 +58,8 @@ class Report:
     def __str__(self):
         lines = [f"{self.mode}, seed {self.seed}: {self.operations} operations in {self.seconds:.0f} s,"
                  f" {self.operations / max(self.seconds, 0.001):.0f} per second; {self.reads} reads, {self.hits} hits"
-                 f" ({self.share:.0%}); {self.writes} commits, {self.unknown} of unknown outcome",
+                 f" ({self.share:.0%}); {self.writes} commits, {self.unknown} of unknown outcome"
+                 + (f"; {self.rules} changes of rights" if self.rules else ""),
                  "faults: " + (", ".join(f"{name} {count}" for name, count in sorted(self.faults.items())) or "none")
                  + (f"; {self.losses} crashes that may have lost commits" if self.losses else "")]
         lines += [f"WRONG: {violation}" for violation in self.violations[:LOUD]]
@@ -99,18 +103,21 @@ class Faults(threading.Thread):
 class Run:
     def __init__(self, mode, operations, seed, sessions=16, pause=1.5, weirs=None, redis=None, loses=None, workers=None,
                  binary=None, limit=None, progress=None):
-        """pause: seconds between faults, None for none. limit: seconds after which the run ends anyway."""
+        """pause: seconds between faults, None for none. limit: seconds after which the run ends anyway; where the machine was
+        so busy by then that faults have left too few hits, it goes on without them, for at most five times as long."""
         self.report = Report(mode, seed)
         self.operations, self.limit, self.progress = operations, limit, progress
+        self.first_limit = limit
+        self.mode = MODES[mode]
         drawn = random.Random(f"{seed}/site")
-        loses = drawn.random() < 0.5 if loses is None else loses
-        weirs = weirs or (1 if mode == "exact" else 2)
-        self.site = Site(mode, weirs, mode != "exact" if redis is None else redis, loses,
+        loses = drawn.random() < 0.5 and self.mode.may_lose if loses is None else loses
+        weirs = weirs or self.mode.weirs
+        self.site = Site(mode, weirs, self.mode.has_redis if redis is None else redis, loses,
                          workers or drawn.choice((1, 2)), binary)
-        self.shared = Shared(seed)
-        # In ttl mode one more writes and reads past all Weirs.
-        ways = [number % weirs for number in range(sessions)] + [DIRECT] * (mode == "ttl")
-        self.sessions = [Session(self.shared, number, way) for number, way in enumerate(ways)]
+        self.shared = Shared(seed, calm=self.mode.calm, guards=Guards() if self.mode.has_guards else None)
+        ways = [number % weirs for number in range(sessions)] + [DIRECT] * self.mode.sessions_around
+        self.sessions = [Session(self.shared, number, way, "other" if self.mode.has_guards and number % 4 == 0 else "app")
+                         for number, way in enumerate(ways)]
         self.faults = Faults(self.site, seed, pause) if pause else None
 
     def run(self):
@@ -119,7 +126,7 @@ class Run:
         began = time.monotonic()
         try:
             self.site.start()
-            self.judge = Judge(self.site.ttl_ns())
+            self.judge = Judge(self.site.ttl_ns(), lambda guard: KINDS[guard.kind].is_open)
             self.driver = Driver(self.sessions, self.site.port_of, self.site.database_of)
             began = time.monotonic()
             self.driver.start()
@@ -140,7 +147,7 @@ class Run:
             self.report.hits = self.site.hits()
             self.report.problems += self.site.remove()
             gc.enable()
-        if self.report.share < HITS_LEAST[self.report.mode]:
+        if self.report.share < self.mode.hits_least:
             self.report.problems.append(f"only {self.report.share:.0%} of the reads were hits: that proves little")
         return self.report
 
@@ -149,8 +156,17 @@ class Run:
 
     def _is_over(self, began):
         self.report.operations = self._done()
-        return (self.report.operations >= self.operations or not self.report.is_good()
-                or (self.limit is not None and time.monotonic() - began > self.limit))
+        if self.report.operations >= self.operations or not self.report.is_good():
+            return True
+        if self.limit is None or time.monotonic() - began <= self.limit:
+            return False
+        self.report.hits = self.site.hits()
+        if self.report.share >= self.mode.hits_least or self.limit >= 5 * self.first_limit:
+            return True
+        if self.faults and self.faults.is_alive():
+            self.faults.stop()
+        self.limit = time.monotonic() - began + self.first_limit / 2
+        return False
 
     def _round(self, began):
         goal = min(self.operations, self._done() + ROUND)
@@ -204,8 +220,10 @@ class Run:
 
     def _count(self, records):
         for record in records:
-            if isinstance(record, (Read, SetRead)):
+            if isinstance(record, (Read, SetRead, Guarded)):
                 self.report.reads += record.way != DIRECT
+            elif isinstance(record, Rule):
+                self.report.rules += record.outcome == "done"
             elif hasattr(record, "outcome"):
                 self.report.writes += record.outcome == "done"
                 self.report.unknown += record.outcome == "unknown"
@@ -213,7 +231,7 @@ class Run:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mode", choices=("exact", "ttl", "shared"), action="append")
+    parser.add_argument("--mode", choices=tuple(MODES), action="append")
     parser.add_argument("--operations", type=int, default=100_000)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--sessions", type=int, default=16)
@@ -223,7 +241,7 @@ def main():
     options = parser.parse_args()
     system.raise_file_limit()
     is_good = True
-    for mode in options.mode or ("exact", "ttl", "shared"):
+    for mode in options.mode or MODES:
         seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
         print(f"{mode}, seed {seed}", flush=True)
         report = Run(mode, 1_000_000 if options.full else options.operations, seed, options.sessions, options.pause,

@@ -8,14 +8,18 @@ import struct
 from typing import NamedTuple
 
 import forms
+import rights
+import two_phase
 from cells import PLACES, SETS
-from history import (DONE, UNDONE, UNKNOWN, Add, Clear, Oddity, Raise, Read, Remove, Seen, SetRead, Write, clock)
+from history import (DIRECT, DONE, UNDONE, UNKNOWN, Add, Clear, Oddity, Raise, Read, Remove, Seen, SetRead, Write, clock)
 from harness.wire import COPY_DONE, SYNC, copy_data, once, parse, query
 
 # After these nobody can say whether what was asked for has been done.
 UNCERTAIN = (b"08", b"57", b"58", b"XX")
 GROUPS = 3
 GROUP_MAX = 8
+AROUND = "around"  # application_name of sessions past all Weirs
+OF_OTHERS = (two_phase.act, rights.read, rights.change, rights.defaults)
 
 
 class Lost(Exception):
@@ -69,8 +73,8 @@ class Block:
 class Session:
     """shared: what all sessions of a run know (Shared). way: through which Weir; DIRECT for none."""
 
-    def __init__(self, shared, number, way):
-        self.shared, self.number, self.way = shared, number, way
+    def __init__(self, shared, number, way, user="app"):
+        self.shared, self.number, self.way, self.user = shared, number, way, user
         self.random = random.Random(f"{shared.seed}/{number}")
         self.path = "one"
         self.block = None
@@ -86,8 +90,10 @@ class Session:
             try:
                 self.block, self.prepared, self.is_pinned = None, set(), False
                 self.path = self.random.choice(("one", "two"))
-                yield Connect(self.way, "app", {"search_path": self.path})
+                names = {"application_name": AROUND} if self.way == DIRECT else {}
+                yield Connect(self.way, self.user, {"search_path": self.path, **names})
                 while True:
+                    yield from two_phase.finish(self)
                     yield Boundary()
                     if self.is_pinned and self.random.random() < 0.2:
                         break  # servers are few
@@ -96,14 +102,20 @@ class Session:
                 pass
 
     def _act(self):
-        acts = [(self._burst, 70), (self._write, 6), (self._transaction, 5), (self._set_read, 10), (self._set_write, 3),
-                (self._pipeline, 4), (self._change_settings, 1), (self._definitions, 0.02)]
+        calm = self.shared.calm
+        # What these sessions write themselves ends what is old, too.
+        often = 1 if self.way == DIRECT else max(calm, 0.08)
+        acts = [(self.burst, 70), (self._write, 6 * often), (self._transaction, 5 * often), (self._set_read, 10),
+                (self._set_write, 3 * often), (self._pipeline, 4 * often), (self._change_settings, 1),
+                (self._definitions, 0.02 * calm), (two_phase.act, 0.3 * calm)]
+        if self.shared.guards:
+            acts += [(rights.read, 30), (rights.change, 1), (rights.defaults, 0.05)]
         act, = self.random.choices([act for act, _ in acts], [weight for _, weight in acts])
-        yield from act()
+        yield from (act(self) if act in OF_OTHERS else act())
 
     # ---- sending
 
-    def _send(self, payload, readies=1, cut=False):
+    def send(self, payload, readies=1, cut=False):
         """Sends and waits; an answer that leaves a block open that nobody wanted is followed by ROLLBACK."""
         answer = yield Send(payload, readies, cut=cut)
         self.operations += 1
@@ -111,18 +123,18 @@ class Session:
             yield Send(query("ROLLBACK"))
         return answer
 
-    def _run(self, request, cut=False):
+    def run(self, request, cut=False):
         """Sends a request, with what must stand in front of it; a COPY in its two halves."""
         payload, readies = request.payload, request.readies
         self.is_pinned |= request.pins
         if request.name is not None and request.name not in self.prepared:
             payload = parse(request.text, request.name) + payload
         if request.copy is None:
-            answer = yield from self._send(payload, readies, cut)
+            answer = yield from self.send(payload, readies, cut)
         else:
             answer = yield Send(payload, until_copy=True)
             if not answer.errors:
-                answer = yield from self._send(request.copy, cut=cut)
+                answer = yield from self.send(request.copy, cut=cut)
             elif not self.block and answer.status != b"I":
                 yield Send(query("ROLLBACK"))
         if request.name is not None and not answer.errors:
@@ -131,21 +143,21 @@ class Session:
             self.names += 1
         return answer
 
-    def _token(self):
+    def token(self):
         self.writes += 1
         return f"{self.number}.{self.writes}"
 
-    def _pick_cell(self):
+    def pick_cell(self):
         # Some are asked for much more often than others.
         return min(self.random.randrange(len(PLACES)), self.random.randrange(len(PLACES)))
 
-    def _odd(self, text):
+    def odd(self, text):
         self.shared.records.append(Oddity(clock(), self.number, self.way, text))
 
     # ---- reading
 
-    def _burst(self):
-        cell = self._pick_cell()
+    def burst(self):
+        cell = self.pick_cell()
         form, = self.random.choices(forms.READS, forms.READ_WEIGHTS)
         request = form(self, cell)
         for _ in range(self.random.choice((1, 1, 2, 3, 4))):
@@ -157,45 +169,45 @@ class Session:
         begin = clock()
         if self.block and self.block.keeps_snapshot:
             begin = self.block.began
-        answer = yield from self._run(request)
+        answer = yield from self.run(request)
         if not answer.errors:
             self._record_read(request, answer, begin)
         elif answer.errors[0] not in (b"25P02", b"40P01", b"40001", b"55P03") and answer.errors[0][:2] not in UNCERTAIN:
-            self._odd(f"{request.form}: error {answer.errors[0].decode()}")
+            self.odd(f"{request.form}: error {answer.errors[0].decode()}")
         return answer
 
     def _record_read(self, request, answer, begin):
         shown = forms.decode(request, answer.rows)
         if shown is None:
-            self._odd(f"{request.form}: rows {answer.rows[:4]}, where there must be others")
+            self.odd(f"{request.form}: rows {answer.rows[:4]}, where there must be others")
             return
         seen = []
         for cell, number, token in shown:
             count, own, _ = self.block.raised.get(cell, (0, None, None)) if self.block else (0, None, None)
             seen.append(Seen(cell, number, token, count, own))
             if self.block and self.block.keeps_snapshot and self.block.first.setdefault(cell, number - count) != number - count:
-                self._odd(f"cell {cell} shows {number - count} in a transaction whose snapshot has"
+                self.odd(f"cell {cell} shows {number - count} in a transaction whose snapshot has"
                           f" {self.block.first[cell]}")
         self.shared.records.append(Read(begin, clock(), self.number, self.way, request.form, seen))
 
     # ---- writing
 
-    def _outcome(self, answer):
+    def outcome(self, answer):
         if not answer.errors:
             return DONE
         if answer.errors[0][:2] in UNCERTAIN:
             return UNKNOWN
         if answer.errors[0][:2] not in (b"40", b"25", b"23", b"55"):
-            self._odd(f"a write got the error {answer.errors[0].decode()}")
+            self.odd(f"a write got the error {answer.errors[0].decode()}")
         return UNDONE
 
-    def _commit(self, form, run, items):
+    def commit(self, form, run, items):
         """Runs what commits these items, and records how that ended. `run` is a generator that gives an answer; `items` may be
         a function of it."""
         sent, end, outcome, answer = clock(), None, UNKNOWN, None
         try:
             answer = yield from run
-            outcome = self._outcome(answer)
+            outcome = self.outcome(answer)
             end = clock() if outcome != UNKNOWN else None
             return answer
         finally:
@@ -214,23 +226,23 @@ class Session:
                 self.alive.pop(item.group, None)
 
     @staticmethod
-    def _number(request, answer):
+    def number_of(request, answer):
         if not request.number or answer is None or len(answer.rows) != 1:
             return None
         value = answer.rows[0][0]
         return struct.unpack("!q", value)[0] if request.is_binary else int(value)
 
     def _write(self):
-        cell, token = self._pick_cell(), self._token()
+        cell, token = self.pick_cell(), self.token()
         form = forms.write_form(self, cell)
         request = form(self, cell, token)
         is_cut = self.random.random() < self.shared.cut_share
-        yield from self._commit(request.form, self._run(request, is_cut),
-                                lambda answer: [Raise(cell, 1, token, self._number(request, answer))])
+        yield from self.commit(request.form, self.run(request, is_cut),
+                                lambda answer: [Raise(cell, 1, token, self.number_of(request, answer))])
 
     def _pipeline(self):
         """Reads and writes of few cells, sent in one piece, each with its own Sync or as a query."""
-        cells = [self._pick_cell() for _ in range(2)]
+        cells = [self.pick_cell() for _ in range(2)]
         parts = []  # (cell, token or None, request)
         for _ in range(self.random.randint(2, 5)):
             cell = self.random.choice(cells)
@@ -238,7 +250,7 @@ class Session:
                 form = self.random.choice((forms.read_extended, forms.read_simple, forms.read_binary))
                 parts.append((cell, None, form(self, cell)))
             else:
-                token = self._token()
+                token = self.token()
                 form = self.random.choice((forms.write_parameters, forms.write_simple, forms.write_with))
                 parts.append((cell, token, form(self, cell, token)))
         sent, end, answers = clock(), None, [None] * len(parts)
@@ -256,10 +268,10 @@ class Session:
                 self._record_read(request._replace(form="in a pipeline"), answer, sent)
                 shown = forms.decode(request, answer.rows)
                 if shown and shown[0][1] < least.get(cell, 0):
-                    self._odd(f"cell {cell}: a pipeline wrote {least[cell]} and then read {shown[0][1]}")
+                    self.odd(f"cell {cell}: a pipeline wrote {least[cell]} and then read {shown[0][1]}")
             elif token is not None:
-                outcome = self._outcome(answer) if answer is not None else UNKNOWN
-                number = self._number(request, answer) if outcome == DONE else None
+                outcome = self.outcome(answer) if answer is not None else UNKNOWN
+                number = self.number_of(request, answer) if outcome == DONE else None
                 least[cell] = number or least.get(cell, 0)
                 self.shared.records.append(Write(sent, end if outcome == DONE else None, self.number, self.way, "in a pipeline", outcome,
                                                  [Raise(cell, 1, token, number)]))
@@ -278,7 +290,7 @@ class Session:
             begin = clock()
             if self.block and self.block.keeps_snapshot:
                 begin = self.block.began
-            answer = yield from self._run(request)
+            answer = yield from self.run(request)
             if answer.errors:
                 return not self.block
             self._record_set((table, number), answer, begin)
@@ -293,7 +305,7 @@ class Session:
             added = frozenset(self.block.added.get(group, ()))
             removed = frozenset(self.block.removed.get(group, ()))
             if not added <= elements:
-                self._odd(f"group {group}: a transaction does not see {sorted(added - elements)}, which it has put in")
+                self.odd(f"group {group}: a transaction does not see {sorted(added - elements)}, which it has put in")
         self.shared.records.append(SetRead(begin, clock(), self.number, self.way, "set", group, elements, added, removed))
 
     def _element(self):
@@ -312,42 +324,47 @@ class Session:
         elif mine and draw < 0.4:
             element = mine.pop(self.random.randrange(len(mine)))
             request = forms.Request("DELETE", query(f"DELETE FROM {name} WHERE element = {element}"))
-            yield from self._commit(request.form, self._run(request, is_cut), [Remove(group, element)])
+            yield from self.commit(request.form, self.run(request, is_cut), [Remove(group, element)])
         elif draw < 0.55:
             elements = [self._element() for _ in range(2)]
             lines = "".join(f"{number}\t{element}\n" for element in elements).encode()
             request = forms.Request("COPY", query(f"COPY {name} FROM STDIN"), copy=copy_data(lines) + COPY_DONE)
-            yield from self._commit(request.form, self._run(request, is_cut), [Add(group, e) for e in elements])
+            yield from self.commit(request.form, self.run(request, is_cut), [Add(group, e) for e in elements])
         else:
             element = self._element()
             sql = f"INSERT INTO {name} VALUES ({number}, {element})"
             request = forms.Request("INSERT", query(sql) if draw < 0.8 else once(sql) + SYNC)
-            yield from self._commit(request.form, self._run(request, is_cut), [Add(group, element)])
+            yield from self.commit(request.form, self.run(request, is_cut), [Add(group, element)])
 
     def _clear(self, table, number):
         """All elements of a group, or of a table, at once. That has its own way for each table."""
         since = clock()
         if table == "bag":
             groups = [(table, n) for n in range(1, self.shared.next_group)]
-            run = self._run(forms.Request("TRUNCATE", query(self.random.choice(("TRUNCATE one.bag", "DELETE FROM one.bag")))))
+            run = self.run(forms.Request("TRUNCATE", query(self.random.choice(("TRUNCATE one.bag", "DELETE FROM one.bag")))))
         else:
             groups = [(table, number)]
-            run = self._run(forms.Request("cascade", query(
+            run = self.run(forms.Request("cascade", query(
                 f"BEGIN; DELETE FROM one.groups WHERE id = {number}; INSERT INTO one.groups VALUES ({number}); COMMIT")))
-        yield from self._commit("clear", run, [Clear(group, since) for group in groups])
+        yield from self.commit("clear", run, [Clear(group, since) for group in groups])
 
     # ---- transactions
+
+    def begin_block(self, begin="BEGIN", keeps_snapshot=False, is_simple=True):
+        began = clock()
+        answer = yield Send(query(begin) if is_simple else once(begin) + SYNC)
+        if not answer.errors:
+            self.block = Block(keeps_snapshot, began)
+        return answer
 
     def _transaction(self):
         how = self.random.random()
         keeps = how < 0.3
         begin = "BEGIN" if how > 0.4 else "BEGIN ISOLATION LEVEL " + (
             self.random.choice(("REPEATABLE READ", "SERIALIZABLE")) if keeps else "READ COMMITTED")
-        began = clock()
-        answer = yield Send(query(begin) if how < 0.7 else once(begin) + SYNC)
+        answer = yield from self.begin_block(begin, keeps, how < 0.7)
         if answer.errors:
             return
-        self.block = Block(keeps, began)
         saved = []
         try:
             is_good = True
@@ -364,7 +381,7 @@ class Session:
         draw = self.random.random()
         if draw < 0.45:
             form, = self.random.choices(forms.READS, forms.READ_WEIGHTS)
-            answer = yield from self._read(form(self, self._pick_cell()))
+            answer = yield from self._read(form(self, self.pick_cell()))
             return not answer.errors
         if draw < 0.55:
             is_good = yield from self._set_read()
@@ -372,49 +389,49 @@ class Session:
         if draw < 0.63:
             self.shared.next_savepoint += 1
             saved.append((f"s{self.shared.next_savepoint}", self.block.copy()))
-            answer = yield from self._send(query(f"SAVEPOINT {saved[-1][0]}"))
+            answer = yield from self.send(query(f"SAVEPOINT {saved[-1][0]}"))
             return not answer.errors
         if draw < 0.70 and saved:
             name, block = saved[-1]
-            answer = yield from self._send(query(f"ROLLBACK TO {name}"))
+            answer = yield from self.send(query(f"ROLLBACK TO {name}"))
             self.block = block.copy()
             return not answer.errors
         if draw < 0.76:
             group = self._pick_group()
             element = self._element()
-            answer = yield from self._send(query(f"INSERT INTO one.{group[0]} VALUES ({group[1]}, {element})"))
+            answer = yield from self.send(query(f"INSERT INTO one.{group[0]} VALUES ({group[1]}, {element})"))
             if not answer.errors:
                 self.block.added.setdefault(group, []).append(element)
             return not answer.errors
         if draw < 0.80:
             path = self.random.choice(("one", "two"))
-            answer = yield from self._send(query(f"SET LOCAL search_path = {path}"))
+            answer = yield from self.send(query(f"SET LOCAL search_path = {path}"))
             self.block.path = self.block.path or self.path
             # Until the end of this transaction names are written out, since a rollback may bring the other path back.
             self.path = None
             return not answer.errors
-        cell, token = self._pick_cell(), self._token()
+        cell, token = self.pick_cell(), self.token()
         request = forms.write_form(self, cell)(self, cell, token)
-        answer = yield from self._run(request)
+        answer = yield from self.run(request)
         if answer.errors:
             return False
         count = self.block.raised.get(cell, (0,))[0] + 1
-        self.block.raised[cell] = count, token, self._number(request, answer)
+        self.block.raised[cell] = count, token, self.number_of(request, answer)
         return True
 
     def _end(self, is_good):
         draw, block = self.random.random(), self.block
         if not is_good or draw < 0.2:
-            yield from self._send(query("ROLLBACK"))
+            yield from self.send(query("ROLLBACK"))
         elif draw < 0.2 + self.shared.cut_share:
             yield Send(b"", 1, cut=True)
         else:
             is_cut = self.random.random() < self.shared.cut_share
             payload = query("COMMIT") if draw < 0.7 else once("COMMIT") + SYNC
             if block.items():
-                yield from self._commit("transaction", self._send(payload, cut=is_cut), block.items())
+                yield from self.commit("transaction", self.send(payload, cut=is_cut), block.items())
             else:
-                yield from self._send(payload)
+                yield from self.send(payload)
         self.path = self.path or block.path
         if self.path is None:  # rolled back to where no SET LOCAL had been
             raise Lost()
@@ -425,26 +442,30 @@ class Session:
         draw = self.random.random()
         if draw < 0.5:
             path = "two" if self.path == "one" else "one"
-            answer = yield from self._send(query(f"SET search_path = {path}"))
+            answer = yield from self.send(query(f"SET search_path = {path}"))
             if not answer.errors:
                 self.path = path
         elif draw < 0.75:
-            yield from self._send(query(self.random.choice(("SET ROLE other", "RESET ROLE"))))
+            yield from self.send(query(self.random.choice(("SET ROLE other", "RESET ROLE"))))
         else:
-            yield from self._send(query(f"SET TimeZone = '{self.random.choice(('UTC', 'Europe/Berlin'))}'"))
+            yield from self.send(query(f"SET TimeZone = '{self.random.choice(('UTC', 'Europe/Berlin'))}'"))
 
     def _definitions(self):
-        place = PLACES[self._pick_cell()]
-        yield from self._send(query("RESET ROLE"))
-        yield from self._send(query(f"ALTER TABLE {place.schema}.{place.writes[0]} ALTER v SET STATISTICS"
+        place = PLACES[self.pick_cell()]
+        yield from self.send(query("RESET ROLE"))
+        yield from self.send(query(f"ALTER TABLE {place.schema}.{place.writes[0]} ALTER v SET STATISTICS"
                                     f" {self.random.randint(1, 100)}"))
 
 
 class Shared:
-    """records: the history so far, in no order."""
+    """records: the history so far, in no order. prepared: [(name, items)] of transactions that anybody may end; doubtful: names
+    of such that are to be rolled back, with the time since. guards: rights.Guards, or None."""
 
-    def __init__(self, seed, cut_share=0.002, unknown_share=0.05, code_share=0.004):
-        self.seed, self.cut_share, self.unknown_share, self.code_share = seed, cut_share, unknown_share, code_share
+    def __init__(self, seed, cut_share=0.002, unknown_share=0.05, code_share=0.004, calm=1, guards=None):
+        self.guards = guards
+        self.prepared, self.doubtful = [], {}
+        self.seed, self.cut_share, self.calm = seed, cut_share, calm
+        self.unknown_share, self.code_share = unknown_share * calm, code_share * calm
         self.records = []
         self.next_savepoint = 0
         self.next_group = GROUPS + 1

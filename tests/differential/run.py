@@ -5,13 +5,14 @@ be the same.
 
 Each statement goes to three clusters that began alike: one behind Weir, and two straight. What differs between the two (times,
 numbers of processes) may differ behind Weir as well. What reads is sent twice, so that the second answer may come from the
-cache: at most a moment later, once the definitions that came before are known to Weir. Each file has a database of its own,
-made from what test_setup leaves."""
+cache: once the definitions that came before are known to Weir and PostgreSQL has been asked about it. Most of these files define
+something with every other statement, which ends what is cached: so its queries are asked again before anything is dropped and
+when a file is through, in both protocols, by sessions that have no temporary tables. Each file has a database of its own, made from what
+test_setup leaves. At the end: why statements were not answered from the cache."""
 
 import argparse
 import re
 import shutil
-import struct
 import sys
 import time
 from pathlib import Path
@@ -23,82 +24,18 @@ for folder in (HERE, HERE.parent / "integration"):
 
 from source import NotToBeHad, fetch, schedule  # noqa: E402
 from split import split  # noqa: E402
+from sides import Reasons, Side, brief  # noqa: E402
 from harness import system  # noqa: E402
-from harness.compare import comparable  # noqa: E402
 from harness.pooler import Pooler  # noqa: E402
 from harness.postgres import Postgres  # noqa: E402
 from harness.wait import until  # noqa: E402
-from harness.wire import COPY_DONE, SYNC, Answer, Closed, Wire, copy_data, once, query  # noqa: E402
 
 READS = re.compile(r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(?:select|values|table|with)\b", re.I | re.S)
 # Left out: what is about the cluster rather than about answers, or takes very long.
 LEFT_OUT = {"test_setup", "tablespace", "stats", "psql", "psql_crosstab", "largeobject", "prepared_xacts", "oidjoins",
             "sanity_check", "opr_sanity", "type_sanity", "misc_sanity", "create_index"}
-OF_SESSION = re.compile(r"pg_(?:toast_)?temp_\d+")
-SETTINGS = {"TimeZone": "PST8PDT", "DateStyle": "Postgres, MDY", "extra_float_digits": "0"}
-FIRST_OBJECT = 16384
+DROPS = re.compile(r"\s*(?:--[^\n]*\n\s*)*drop\s+(?:table|view|materialized|schema|owned|function|type|domain|foreign|sequence)\b", re.I)
 SHOWN = 15
-NEVER = "the end of the connection"
-
-
-def masked(messages):
-    """Without the numbers of what was made in this cluster alone, of sessions, and without what comes at any time."""
-    shown = []
-    for kind, body in messages:
-        if kind == "T":
-            body = without_oids(body)
-        elif isinstance(body, dict):
-            body = {field: OF_SESSION.sub("pg_temp", text) for field, text in body.items()}
-        if kind != "A":
-            shown.append((kind, body))
-    return shown
-
-
-def without_oids(body):
-    count, at, fields = struct.unpack_from("!h", body)[0], 2, []
-    for _ in range(count):
-        end = body.index(b"\0", at)
-        table, column, kind, size, modifier, form = struct.unpack_from("!IhIhih", body, end + 1)
-        fields.append((body[at:end], table > 0, column, min(kind, FIRST_OBJECT), size, modifier, form))
-        at = end + 19
-    return fields
-
-
-class Side:
-    """One way to a cluster."""
-
-    def __init__(self, name, port, user="postgres"):
-        self.name, self.port, self.user = name, port, user
-        self.wire = None
-
-    def connect(self, database):
-        self.close()
-        self.database = database
-        self.wire = Wire(self.port, limit=60)
-        self.wire.login(self.user, database, **SETTINGS)
-
-    def close(self):
-        if self.wire is not None:
-            self.wire.quit()
-            self.wire = None
-
-    def run(self, statement, is_extended):
-        """What comes back, in a form that can be compared."""
-        answer = Answer()
-        try:
-            self.wire.send(once(statement.text) + SYNC if is_extended else query(statement.text))
-            answer += self.wire.up_to("GZW")
-            if answer[-1].kind == "G":
-                self.wire.send(copy_data((statement.data or "").encode()), COPY_DONE)
-                if is_extended:  # the first one was read by the COPY
-                    self.wire.send(SYNC)
-                answer += self.wire.up_to("Z")
-        except Closed:
-            self.wire.close()
-            self.wire = None
-            self.connect(self.database)
-            return [(NEVER, None), *masked(comparable(answer))]
-        return masked(comparable(answer))
 
 
 class Run:
@@ -106,7 +43,9 @@ class Run:
         self.is_extended, self.names = is_extended, names
         self.statements = self.excused = self.files = 0
         self.differences = []
-        self.hits = 0
+        self.hits = self.reads = self.replayed = self.replayed_hits = self.replayed_from_cache = 0
+        self.reasons = Reasons()
+        self.waits = 0  # that were given up
 
     def run(self):
         folder = fetch(15)
@@ -115,17 +54,17 @@ class Run:
         shutil.copytree(folder / "data", self.data / "data")
         (self.data / "results").mkdir()
         system.give_to_account(self.data / "results")
-        self.clusters = [Postgres(max_connections="50").start().make_roles() for _ in range(3)]
+        self.clusters = [Postgres(max_connections="50", compute_query_id="off").start().make_roles() for _ in range(3)]
         self.pooler = Pooler(self._databases(), {"cache": "exact", "cache_writes": "through_weir", "cache_ttl": 0, "default_pool_size": 5})
         self.pooler.start()
-        self.sides = [Side("direct", self.clusters[0].port), Side("direct again", self.clusters[1].port),
-                      Side("Weir", self.pooler.port)]
+        ports = {"direct": self.clusters[0].port, "direct again": self.clusters[1].port, "Weir": self.pooler.port}
+        self.sides, self.others = ([Side(name, port) for name, port in ports.items()] for _ in range(2))
         try:
             self._setup(folder)
             for name in self.names or [n for n in schedule(folder) if n not in LEFT_OUT]:
                 self._file(folder, name)
         finally:
-            for side in self.sides:
+            for side in (*self.sides, *self.others):
                 try:
                     side.close()
                 except OSError:
@@ -171,14 +110,17 @@ class Run:
             with cluster.connect() as admin:
                 admin.execute(f"CREATE DATABASE {database} TEMPLATE regress_base STRATEGY file_copy")
         self.pooler.reload(databases=self._databases(database))
-        for side in self.sides:
+        for side in (*self.sides, *self.others):
             side.connect(database)
         until("the cache is ready", lambda: self._is_ready(self.sides[2].wire))
-        before, began = len(self.differences), time.monotonic()
-        self.must_wait = True
+        before, began, replayed = len(self.differences), time.monotonic(), self.replayed_hits
+        self.has_changed, self.is_idle, self.again = True, True, []
         for statement in self._read(folder, name):
             self._statement(name, statement)
         for side in self.sides:
+            side.close()
+        self._replay(name)
+        for side in self.others:
             side.close()
         hits = int(self.pooler.hits())
         self.hits = hits
@@ -188,36 +130,86 @@ class Run:
                 admin.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
         self.files += 1
         print(f"  {name}: {len(self.differences) - before} differences, {self.statements} statements,"
-              f" {hits} hits, {time.monotonic() - began:.1f} s", flush=True)
+              f" {hits} hits in all; {self.replayed_hits - replayed} here when asked again, {time.monotonic() - began:.1f} s", flush=True)
 
     def _statement(self, name, statement):
+        if self.is_idle and DROPS.match(statement.text):
+            self._replay(name)
         reads = READS.match(statement.text) is not None
-        for turn in range(2 if reads else 1):
-            first, second, weir = (side.run(statement, self.is_extended) for side in self.sides)
-            self.statements += 1
-            if first != second:
-                self.excused += 1
-            elif weir != first:
-                self.differences.append((name, turn, statement.text, first, weir))
-            if reads and turn == 0 and self.must_wait:
-                time.sleep(0.03)
-                self.must_wait = False
-        self.must_wait = self.must_wait or not reads
+        if reads and self.has_changed and self.is_idle:
+            self._wait_for_definitions()
+        self._compare(name, statement, self.sides, self.is_extended)
+        if not reads:
+            self.has_changed = True
+            return
+        self.reads += 1
+        self.again.append(statement)
+        if self.is_idle:  # else nothing that comes now is answered from the cache
+            self._wait_for_verdicts()
+        self._compare(name, statement, self.sides, self.is_extended, "once more")
+
+    def _replay(self, name):
+        """Asks again what was asked since the last time."""
+        statements, self.again = self.again, []
+        if not statements:
+            return
+        for is_extended in (False, True):
+            is_fresh = False
+            for statement in statements:
+                if not is_fresh:  # nothing is cached for a session that has run code of users
+                    for side in self.others:
+                        side.close()
+                        side.connect(side.database)
+                    self._wait_for_definitions()
+                before = self.pooler.hits()
+                self._compare(name, statement, self.others, is_extended, "asked again")
+                self._wait_for_verdicts()
+                for turn in ("asked again, once more", "asked again, twice more"):
+                    self._compare(name, statement, self.others, is_extended, turn)
+                made = int(self.pooler.hits() - before)
+                self.replayed_hits += made
+                is_fresh = made > 0 or self.has_failed
+                self.replayed += 1
+                self.replayed_from_cache += is_fresh
+
+    def _wait_for_definitions(self):
+        self._wait("the definitions are known", lambda: {row["state"] for row in self.pooler.show("CACHE")} == {""})
+        self.has_changed = False
+
+    def _wait_for_verdicts(self):
+        def are_there():
+            rows = self.pooler.show("TEMPLATES")
+            self.reasons.look(rows)
+            return all(row["cacheable"] != "asking" for row in rows)
+        self._wait("PostgreSQL has been asked", are_there)
+
+    def _wait(self, what, condition):
+        """For a moment: what a transaction that is open keeps from being known is not worth more."""
+        try:
+            until(what, condition, 0.25, 0.005)
+        except AssertionError:
+            self.waits += 1
+
+    def _compare(self, name, statement, sides, is_extended, turn="once"):
+        first, second, weir = (side.run(statement, is_extended) for side in sides)
+        self.has_failed = any(kind == "E" for kind, _ in first)
+        if sides is self.sides:
+            self.is_idle = first[-1] == ("Z", b"I")
+        self.statements += 1
+        if first != second:
+            self.excused += 1
+        elif weir != first:
+            self.differences.append((name, turn, statement.text, first, weir))
 
     def __str__(self):
         lines = [f"{'extended' if self.is_extended else 'simple'}: {self.files} files, {self.statements} statements,"
-                 f" {len(self.differences)} differ, {self.excused} differ between two servers without Weir; {self.hits:.0f} hits"]
+                 f" {len(self.differences)} differ, {self.excused} differ between two servers without Weir; {self.hits:.0f} hits; of {self.reads} reads"
+                 f" that were sent twice {self.hits - self.replayed_hits:.0f} were hits; of {self.replayed} asked again, three times each,"
+                 f" {self.replayed_from_cache} came from the cache ({self.replayed_hits} hits); {self.waits} waits given up"]
+        lines += self.reasons.lines()
         for name, turn, text, wanted, found in self.differences[:SHOWN]:
-            lines.append(f"DIFFERS: {name}, time {turn + 1}: {text[:400]}\n    PostgreSQL: {brief(wanted, found)}\n    Weir:       {brief(found, wanted)}")
+            lines.append(f"DIFFERS: {name}, {turn}: {text[:400]}\n    PostgreSQL: {brief(wanted, found)}\n    Weir:       {brief(found, wanted)}")
         return "\n".join(lines)
-
-
-def brief(messages, others):
-    """The messages, without those in front that are the same in the other answer."""
-    same = 0
-    while same < min(len(messages), len(others)) and messages[same] == others[same]:
-        same += 1
-    return f"{same} alike, then " + " ".join(f"{kind}:{str(body)[:500]}" for kind, body in messages[same:])[:1000]
 
 
 def is_text(text):

@@ -1,6 +1,8 @@
 """Django as it comes, run as a program of its own, since its settings are of a whole process: models, transactions,
-server-side cursors. django_app.py reads | works; WEIR_HOST, WEIR_PORT and WEIR_DATABASE say where."""
+server-side cursors. django_app.py reads | works | share; WEIR_HOST, WEIR_PORT and WEIR_DATABASE say where."""
 
+import contextlib
+import datetime
 import os
 import sys
 
@@ -16,6 +18,7 @@ settings.configure(
 django.setup()
 
 from django.db import DatabaseError, connection, models, transaction  # noqa: E402
+from django.db.models import Count, Sum  # noqa: E402
 from django.http import HttpResponse  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.urls import path  # noqa: E402
@@ -53,6 +56,42 @@ def reads():
         assert client.get("/show/1").content == b"item 1"
 
 
+class Order(models.Model):
+    id = models.IntegerField(primary_key=True)
+    item = models.ForeignKey(Item, models.DO_NOTHING, db_column="item")
+    placed = models.DateTimeField()
+    price = models.DecimalField(max_digits=10, decimal_places=2)
+    note = models.CharField(max_length=40)
+
+    class Meta:
+        app_label = "tests"
+        db_table = "orders"
+        managed = False
+
+
+def unit(number):
+    """Reads of one request; returns how many statements they are."""
+    since = datetime.datetime(2024, 1, 14 + number, tzinfo=datetime.timezone.utc)
+    found = [Item.objects.get(id=number).v, list(Order.objects.filter(item_id=number).order_by("id")),
+             list(Item.objects.order_by("id")[number:number + 5]), Order.objects.filter(placed__gt=since).count(),
+             list(Order.objects.filter(item__id__lt=number + 3).values("item__v").annotate(Count("id"), Sum("price")).order_by("item__v")),
+             list(Item.objects.filter(id__in=[1, number])), list(Order.objects.select_related("item").filter(note=f"note {number}")),
+             Order.objects.filter(price__lt=9.5 + number).exists()]
+    assert all(found)
+    return len(found)
+
+
+def share():
+    """For each line of input, some units, in a transaction each or by themselves; says how many statements that were."""
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        count = 0
+        for number in (1, 2, 3) * 4:
+            with transaction.atomic() if sys.argv[2] == "transactions" else contextlib.nullcontext():
+                count += unit(number)
+        print("done", count, flush=True)
+
+
 def works():
     client = Client(raise_request_exception=False)
     assert client.get("/change/2").content == b"done"
@@ -75,5 +114,5 @@ def works():
     assert not Item.objects.filter(id=100).exists()
 
 
-{"reads": reads, "works": works}[sys.argv[1]]()
+{"reads": reads, "share": share, "works": works}[sys.argv[1]]()
 print("ok")

@@ -13,9 +13,10 @@ from harness.wait import SLOW, seconds
 CHECKER = Path(__file__).resolve().parents[1] / "checker"
 sys.path.append(str(CHECKER))
 
-from history import (DIRECT, DONE, UNDONE, UNKNOWN, Add, Clear, Oddity, Raise, Read, Remove, Seen, SetRead,  # noqa: E402
-                     Write)
+from history import (DIRECT, DONE, UNDONE, UNKNOWN, Add, Clear, Guarded, Oddity, Raise, Read, Remove, Rule,  # noqa: E402
+                     Seen, SetRead, Write)
 from judge import Judge  # noqa: E402
+from place import MODES  # noqa: E402
 
 pytestmark = pytest.mark.needs("cache")
 MS = 1_000_000
@@ -38,8 +39,17 @@ def look(begin, end, *elements, way=0, **own):
     return SetRead(begin * MS, end * MS, 2, way, "look", GROUP, frozenset(elements), **own)
 
 
+def rule(sent, end, opens, outcome=DONE, guard=("table", 1)):
+    return Rule(sent * MS, end * MS if end else None, 1, 0, "rule", outcome, guard, opens)
+
+
+def found(begin, end, was_open, guard=("table", 1)):
+    return Guarded(begin * MS, end * MS, 2, 0, "found", guard, was_open)
+
+
 A, B = write(10, 20, "a"), write(30, 40, "b")
 IN, OUT = change(10, 20, Add(GROUP, 5)), change(30, 40, Remove(GROUP, 5))
+CLOSE, OPEN = rule(10, 20, False), rule(30, 40, True)
 WRONG = {
     "an old number": [A, read(21, 22, 0, "first")],
     "an old number, though a newer one was told": [A, write(30, 40, "b", number=2), read(41, 42, 1, "a")],
@@ -59,6 +69,11 @@ WRONG = {
     "an element from nowhere": [IN, look(21, 22, 5, 6)],
     "an element that comes back": [IN, OUT._replace(outcome=UNKNOWN, end=None), look(41, 42), look(43, 44, 5)],
     "an element of a group that was cleared": [IN, change(30, 40, Clear(GROUP, 30 * MS)), look(41, 42, 5)],
+    "what was closed": [CLOSE, found(21, 22, True)],
+    "what was never closed": [rule(10, 20, False, UNDONE), found(21, 22, False)],
+    "what has been opened again": [CLOSE, OPEN, found(41, 42, False)],
+    "what was open at first": [rule(30, 40, False), found(10, 20, False)],
+    "what another right would let through": [CLOSE, rule(30, 40, True, guard=("table", 2)), found(41, 42, True)],
     "what a session has seen by itself": [Oddity(5, 1, 0, "odd")],
 }
 RIGHT = {
@@ -68,6 +83,9 @@ RIGHT = {
     "own writes on top": [A, read(21, 22, 2, "mine", pending=1, own="mine"), read(23, 24, 1, "a")],
     "other cells": [A, read(21, 22, 0, "first", cell=2)],
     "elements while they come and go": [IN, OUT, look(11, 15), look(12, 16, 5), look(31, 35, 5), look(32, 36), look(41, 42)],
+    "open and closed while that changes": [CLOSE, found(11, 15, True), found(12, 21, False), found(19, 25, True)],
+    "a change of unknown outcome": [CLOSE, rule(30, None, True, UNKNOWN), found(41, 42, True), found(43, 44, False)],
+    "open or closed across two changes": [CLOSE, OPEN, found(15, 42, True), found(15, 43, False), found(41, 44, True)],
     "own elements": [IN, look(21, 22, 5, 6, own_added=frozenset([6])), look(23, 24, own_removed=frozenset([5]))],
     "put in while the group is cleared": [IN, change(30, 40, Clear(GROUP, 30 * MS)), change(31, 39, Add(GROUP, 6)),
                                           look(41, 42), look(43, 44)],
@@ -138,16 +156,16 @@ def run(limit, *arguments):
     return made.stdout
 
 
-@pytest.mark.parametrize("mode", ["exact", "ttl", "shared"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.timeout(240)
 def test_no_answer_is_wrong(mode):
     is_shared = mode == "shared"  # after a fault nobody believes for some seconds
-    run(seconds(120), "--mode", mode, "--operations", 60_000, "--seconds", 40 if is_shared else 15, "--pause",
+    run(seconds(120), "--mode", mode, "--operations", 60_000, "--seconds", 40 if is_shared else 12, "--pause",
         8 if is_shared else 1)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("mode", ["exact", "ttl", "shared"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.timeout(3600)
 def test_no_answer_of_a_million_is_wrong(mode, sanitized):
     run(3500, "--mode", mode, *(["--operations", 100_000] if sanitized or SLOW > 1 else ["--full"]))

@@ -1,11 +1,14 @@
-"""PostgreSQL's regression inputs, straight and through Weir with its cache on: see tests/differential/run.py. Here: how they are
-cut into statements, and the run itself with --full."""
+"""The same statements straight and through Weir with its cache on: PostgreSQL's regression inputs (tests/differential/run.py) and
+random queries (tests/differential/generated.py). Here: how the inputs are cut into statements, some random queries, and with --full
+many of these and all inputs."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from harness.wait import SLOW, seconds
 
 FOLDER = Path(__file__).resolve().parents[1] / "differential"
 sys.path.append(str(FOLDER))
@@ -50,4 +53,23 @@ def test_the_answers_are_those_of_postgresql(protocol, sanitized):
     print(made.stdout)
     if made.returncode == 3:
         pytest.skip(made.stdout.strip().splitlines()[-1])
+    assert made.returncode == 0, made.stdout[-6000:]
+
+
+@pytest.mark.timeout(400)
+def test_random_queries_have_the_answers_of_postgresql(sanitized):
+    """And many of these come from the cache, or it fails."""
+    count = 800 if sanitized else 3000
+    made = subprocess.run([sys.executable, FOLDER / "generated.py", "--statements", str(count)], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=seconds(300))
+    print(made.stdout)
+    assert made.returncode == 0, made.stdout[-6000:]
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_a_hundred_thousand_random_queries_have_the_answers_of_postgresql(sanitized):
+    made = subprocess.run([sys.executable, FOLDER / "generated.py", *(["--statements", "10000"] if sanitized or SLOW > 1 else ["--full"])],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=3500)
+    print(made.stdout)
     assert made.returncode == 0, made.stdout[-6000:]

@@ -5,7 +5,7 @@ import pytest
 
 from harness.compare import direct_wire
 from harness.wait import until
-from harness.wire import SYNC, once, query
+from harness.wire import SYNC, bind, execute, once, parse, query
 
 pytestmark = pytest.mark.needs("profile")
 
@@ -214,3 +214,59 @@ def test_p09_what_is_sent_behind_a_reset_runs_under_the_startup_value(start, dat
                             once("SET TimeZone = 'UTC'"), SYNC, once("RESET TimeZone"), SYNC, once(show), SYNC,
                             query("BEGIN"), query("RESET TimeZone"), query(show), query("ROLLBACK"), query(show))
             assert connection.ready(11).texts == [("Asia/Tokyo",)] * 4
+
+
+TENANT = "SELECT current_setting('app.tenant', true)"
+
+
+@pytest.mark.parametrize("form", [0, 1])
+@pytest.mark.parametrize("value", ["seven", "it's \\ \"quoted\" $1", "", None])
+def test_p09_a_setting_whose_value_is_a_parameter(start, value, form):
+    """As drivers set one; with a pool of one server, nobody else could be served if the session kept it."""
+    pooler = start(default_pool_size=1)
+    one, other = pooler.wire(), pooler.wire()
+
+    def choose(tenant, scope="false"):
+        answer = one.ask(parse(f"SELECT 1, set_config('app.tenant', $1, {scope})"),
+                         bind([tenant], formats=(form,)), execute())
+        assert not answer.errors, answer.errors
+
+    choose(value)
+    for _ in range(3):
+        assert other.query(TENANT).texts in ([("",)], [(None,)])
+        assert one.query(TENANT).texts in ([(value or "",)], [(value,)])
+    one.do("BEGIN")
+    choose("lost")
+    choose("local", "true")
+    assert one.query(TENANT).texts == [("local",)]
+    one.do("ROLLBACK")
+    assert other.query(TENANT).texts in ([("",)], [(None,)])
+    assert one.query(TENANT).texts in ([(value or "",)], [(value,)])
+    assert pooler.show("PINS") == []
+
+
+@pytest.mark.parametrize("sql, values", [
+    ("SELECT set_config('app.tenant', $1, false), set_config('app.other', $2, false)", ["a", "b"]),
+    ("SELECT set_config($1, 'a', false), set_config('app.other', $2, false)", ["app.tenant", "b"]),
+    ("SELECT set_config('app.tenant', $1 || 'b', false)", ["a"]),
+    ("SELECT set_config('app.tenant', $1, false)", ["schön"]),
+    ("SELECT set_config('app.tenant', $1, false) FROM generate_series(1, 2)", ["a"]),
+])
+def test_p09_settings_of_which_more_is_unknown_keep_the_server(start, sql, values):
+    pooler = start()
+    with pooler.wire() as client:
+        assert not client.extended(sql, values).errors
+        assert [row for row in pooler.show("PINS")], "it is not known to keep its server"
+
+
+def test_p09_the_value_of_an_earlier_bind_is_not_taken_for_this_one(start):
+    pooler = start(default_pool_size=1)
+    one, other = pooler.wire(), pooler.wire()
+    sql = "SELECT set_config('app.tenant', $1, false)"
+    answer = one.ask(parse(sql, "s"), bind(["first"], "s", "p"), bind(["second"], "s"), execute("p"), execute())
+    assert not answer.errors
+    other.do("SELECT 1")
+    assert one.query(TENANT).texts == [("second",)]
+    assert not one.ask(bind(["third"], "s"), bind(["fourth"], "s", "p"), execute()).errors
+    other.do("SELECT 1")
+    assert one.query(TENANT).texts == [("third",)]

@@ -200,6 +200,10 @@ struct sql_statement {
     bool is_row_for_row;   /* READ with equalities: no row of the answer without a row of that table */
     bool only_adds_rows;   /* INSERT without ON CONFLICT DO UPDATE: rows that are there stay as they are */
     uint32_t advisory_sum; /* sum of fingerprints of the keys taken, minus those given back */
+    /* set_config(name, $n, is_local): see sql_bound_setting. NULL: none, or it is not the only one. */
+    const char *bound_setting;
+    uint16_t bound_param;
+    bool is_bound_local;
 };
 
 enum sql_class_flag {
@@ -238,6 +242,17 @@ struct sql_class *sql_classify(struct slice text);
 
 /* One UNPARSABLE statement of which everything must be feared. Static: ref and unref are harmless. */
 struct sql_class *sql_class_unparsable(void);
+
+/*
+ * The parameter ($n, from 1) whose value is all that is unknown of this class: that of a setting, in a SELECT
+ * of nothing but harmless calls beside set_config('name', $n, ...). 0: there is none.
+ */
+uint16_t sql_bound_setting(const struct sql_class *class);
+/*
+ * Appends a statement that changes the setting as the class would with this value (`value.data` NULL: NULL),
+ * to be classified, never to be sent. The value must be ASCII without NUL; false where it is not.
+ */
+bool sql_bound_text(const struct sql_class *class, struct slice value, struct buf *out);
 
 struct sql_class *sql_class_ref(struct sql_class *class);
 void sql_class_unref(struct sql_class *class);

@@ -253,6 +253,40 @@ static void set_config(void **state)
     check("EXPLAIN ANALYZE SELECT set_config('a', 'b', false)", "explain f=set_config/3 set:a=b ANALYZE");
 }
 
+static void bound_as(const char *sql, const char *value, const char *expected)
+{
+    struct sql_class *class = sql_classify(slice_str(sql));
+    struct buf text = BUF_INIT;
+    struct slice given = value != NULL ? slice_str(value) : SLICE_EMPTY;
+    if (sql_bound_setting(class) == 0 || !sql_bound_text(class, given, &text))
+        buf_append_str(&text, "unknown");
+    assert_string_equal(buf_text(&text), expected);
+    buf_free(&text);
+    sql_class_unref(class);
+}
+
+static void test_c04_settings_whose_value_is_bound(void **state)
+{
+    (void)state;
+    bound_as("SELECT set_config('x.y', $1, false)", "v", "SELECT pg_catalog.set_config('x.y', 'v', false)");
+    bound_as("SELECT 1, set_config('x''y', $1, true)", "it's",
+             "SELECT pg_catalog.set_config('x''y', 'it''s', true)");
+    bound_as("SELECT set_config('x.y', $2, false), $1::int", NULL,
+             "SELECT pg_catalog.set_config('x.y', NULL, false)");
+    bound_as("SELECT set_config('x.y', $1, false)", "sch\xc3\xb6n", "unknown");
+    bound_as("SELECT set_config('x.y', $1::text, false)", "v", "unknown");
+    bound_as("SELECT set_config($1, 'v', false)", "x", "unknown");
+    bound_as("SELECT set_config('x.y', $1, $2)", "v", "unknown");
+    bound_as("SELECT set_config('a', $1, false), set_config('b', $2, false)", "v", "unknown");
+    bound_as("SELECT set_config('a', $1, false), set_config('b', $1, true)", "v", "unknown");
+    bound_as("SELECT set_config($2, 'v', false), set_config('b', $1, false)", "v", "unknown");
+    bound_as("SELECT set_config('a', 'v', false), set_config('b', $1, false)", "v", "unknown");
+    bound_as("SELECT set_config('a', $1, false) FROM t", "v", "unknown");
+    bound_as("SELECT set_config('a', $1, false), mine()", "v", "unknown");
+    bound_as("SELECT set_config('transaction_read_only', $1, false)", "on", "unknown");
+    bound_as("SELECT set_config('a', $1, false); SELECT 1", "v", "unknown");
+}
+
 static void long_lists_of_rows(void **state)
 {
     (void)state;
@@ -600,6 +634,7 @@ int main(void)
         cmocka_unit_test(functions),
         cmocka_unit_test(settings),
         cmocka_unit_test(set_config),
+        cmocka_unit_test(test_c04_settings_whose_value_is_bound),
         cmocka_unit_test(long_lists_of_rows),
         cmocka_unit_test(rows_that_may_not_be_left_out),
         cmocka_unit_test(transactions),
