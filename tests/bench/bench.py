@@ -16,6 +16,7 @@ from harness.postgres import ROLES, Postgres  # noqa: E402
 from harness.redis import Redis  # noqa: E402
 from harness.system import raise_file_limit  # noqa: E402
 from load import BAR, AskRun, CpuRun, LoginRun, failure_free, syscalls_per_query  # noqa: E402
+from misses import instruction_counts, miss_costs  # noqa: E402
 from tables import middle, spread, table  # noqa: E402
 from writing import mix_gains, writer_costs  # noqa: E402
 
@@ -158,7 +159,7 @@ def main():
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--clients", type=lambda text: [int(n) for n in text.split(",")], default=[8, 64])
-    parser.add_argument("--only", choices=["relay", "syscalls", "cache", "logins", "writers", "mix"])
+    parser.add_argument("--only", choices=["relay", "syscalls", "cache", "logins", "writers", "mix", "misses", "instructions"])
     parser.add_argument("--logins", type=int, default=5000)
     parser.add_argument("--warm", type=int, default=60, metavar="SECONDS", help="to fill the cache before the mix of dear reads")
     options = parser.parse_args()
@@ -167,7 +168,11 @@ def main():
         writer_costs(options)
     if options.only in (None, "mix"):
         mix_gains(options)
-    if options.only in ("writers", "mix"):
+    if options.only in (None, "misses"):
+        miss_costs(options)
+    if options.only in (None, "instructions"):
+        instruction_counts(options)
+    if options.only in ("writers", "mix", "misses", "instructions"):
         return
     postgres = Postgres(shared_preload_libraries="''", compute_query_id="off").start().make_roles()
     contenders = []
