@@ -35,10 +35,7 @@ struct cache_fill *fill_new(struct cache_worker *w, const struct cache_request *
         vector[0].slot = generation_ref(verdict->slots[0]);
         fill->flight.vector_count = fill->flight.found_count = 1;
     } else {
-        const struct cache_values values = {.text = r->text,
-                                            .bind = r->bind,
-                                            .types = r->parameter_types,
-                                            .type_count = r->parameter_type_count};
+        const struct cache_values values = request_values(r);
         fill->flight.vector_count = verdict_vector(verdict, &values, vector, &fill->flight.found_count);
     }
     fill->worker = w;

@@ -268,8 +268,11 @@ static void answer_pass(struct cache_worker *w, enum cache_reason reason, struct
 /* What a statement returns is described once for many a question, and depends on the epoch alone. */
 static bool is_worth_it(const struct cache_request *r, struct verdict *verdict)
 {
-    return !verdict->payoff.is_off || r->shape == CACHE_DESCRIBE ||
-           payoff_question(&verdict->payoff, verdict_versions(verdict));
+    if (!verdict->payoff.is_off || r->shape == CACHE_DESCRIBE)
+        return true;
+    const struct cache_values values = request_values(r);
+    verdict_note_row(verdict, &values);
+    return payoff_question(&verdict->payoff, verdict_versions(verdict));
 }
 
 /* --- is it right --- */

@@ -245,14 +245,31 @@ static void add_row_slots(struct verdict *v, const struct catalog *catalog)
         v->read_row.relation = 0;
 }
 
+/* NULL where the read is not of one row, or not for certain. */
+static struct generation *row_of(const struct verdict *v, const struct cache_values *values)
+{
+    uint64_t hash;
+    if (v->read_row.relation == 0 || !row_key_hash(&v->read_row, values, &hash))
+        return NULL;
+    return generations_key(v->scope->database->generations, hash);
+}
+
+void verdict_note_row(struct verdict *v, const struct cache_values *values)
+{
+    struct generation *row = row_of(v, values);
+    if (row == NULL)
+        return;
+    uint64_t number = generation_read(row);
+    v->outdated += row == v->asked_row && number != v->asked_number;
+    v->asked_row = row;
+    v->asked_number = number;
+}
+
 size_t verdict_vector(const struct verdict *v, const struct cache_values *values, struct vector_item *items,
                       size_t *found_count)
 {
     size_t count = 0;
-    uint64_t hash;
-    struct generation *row = NULL;
-    if (v->read_row.relation != 0 && row_key_hash(&v->read_row, values, &hash))
-        row = generations_key(v->scope->database->generations, hash);
+    struct generation *row = row_of(v, values);
     for (uint32_t i = 0; i < v->slot_count; i++)
         items[count++].slot = generation_ref(row != NULL && i == 1 ? v->whole : v->slots[i]);
     if (row != NULL)

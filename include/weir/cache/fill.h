@@ -47,6 +47,12 @@ struct cache_wait {
 };
 
 /* NULL when memory is out. The vector's numbers are not read yet. */
+static inline struct cache_values request_values(const struct cache_request *r)
+{
+    return (struct cache_values){
+        .text = r->text, .bind = r->bind, .types = r->parameter_types, .type_count = r->parameter_type_count};
+}
+
 struct cache_fill *fill_new(struct cache_worker *w, const struct cache_request *r,
                             const struct entry_key *key, const struct verdict *verdict);
 /* Frees a fill that is in no flight. */

@@ -48,6 +48,8 @@ struct verdict {
     struct row_key
         read_row;      /* the one row that is read of its relation, which is the first behind the epoch */
     uint64_t outdated; /* how often an answer was there, and old */
+    struct generation *asked_row; /* by verdict_note_row, with its number then */
+    uint64_t asked_number;
     struct generation *whole, *new; /* references; what then stands for that relation, with the row's own */
 };
 
@@ -86,6 +88,10 @@ void verdict_count(const struct verdicts *all, const struct verdict *v, struct c
 /* A sum that differs when anything that the read depends on has been written, or is being; a read of one row:
  * when an answer was found old, or all rows may have been written. */
 uint64_t verdict_versions(const struct verdict *v);
+
+/* While nothing is looked up, a read of one row: when the same is asked for again, and was written in
+ * between, an answer would have been found old. */
+void verdict_note_row(struct verdict *v, const struct cache_values *values);
 
 /* Every verdict that there is. */
 void verdicts_each(const struct verdicts *v, void (*fn)(void *context, const struct verdict *verdict),
