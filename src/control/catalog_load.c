@@ -59,14 +59,15 @@ static void take_relation(const PGresult *result, int row, struct catalog_builde
 
 /*
  * Primary keys of one column, of the types whose values are known to be equal as PostgreSQL has it: those of
- * classes of operators that are built in, and of collations for which equal means the same bytes.
+ * classes of operators that are built in, and of collations for which equal means the same bytes. Deferrable
+ * ones are no replica identity: the log does not say what they were.
  */
 static const char keys_query[] =
     "SELECT i.indrelid, a.attname, a.atttypid, c.relreplident = 'd' FROM pg_catalog.pg_index i "
     "JOIN pg_catalog.pg_class c ON c.oid = i.indrelid "
     "JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] "
     "LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation "
-    "WHERE i.indisprimary AND i.indisvalid AND i.indnkeyatts = 1 AND i.indrelid >= 16384 "
+    "WHERE i.indisprimary AND i.indisvalid AND i.indimmediate AND i.indnkeyatts = 1 AND i.indrelid >= 16384 "
     "AND c.relpersistence <> 't' AND a.atttypid IN (20, 21, 23, 25, 1043, 2950) AND i.indclass[0] < 16384 "
     "AND coalesce(l.collisdeterministic, true)";
 

@@ -108,6 +108,15 @@ def test_c11_the_row_itself_is_seen(fed, database, name, identity):
     assert cache.warm(ask(reader, READ)) == expected
 
 
+def test_c11_a_key_that_is_checked_late_is_not_logged(fed, database):
+    """The log does not say what a deferrable key was before."""
+    cache = fed("ALTER TABLE items DROP CONSTRAINT items_pkey; ALTER TABLE items ADD PRIMARY KEY (id) DEFERRABLE;")
+    reader = cache.wire()
+    cache.warm(ask(reader, READ))
+    database.execute("UPDATE items SET id = 1000 WHERE id = 1")
+    seen_in_time(ask(reader, READ), None)
+
+
 def test_c11_what_was_not_there_is_seen(fed, database):
     cache = fed()
     reader = cache.wire()
