@@ -118,6 +118,54 @@ static void count_oid(void *context, uint32_t oid)
     ++*(int *)context;
 }
 
+static void key_is(const struct catalog *c, const char *table, enum catalog_key kind, const char *column,
+                   bool is_logged)
+{
+    const struct catalog_relation *r = catalog_find(c, "public", table);
+    assert_non_null(r);
+    assert_int_equal(r->key_kind, kind);
+    if (column == NULL)
+        assert_null(r->key);
+    else
+        assert_string_equal(r->key, column);
+    assert_int_equal((r->flags & CATALOG_KEY_LOGGED) != 0, is_logged);
+}
+
+static void the_catalog_says_what_the_keys_are(void **state)
+{
+    NEEDS_POSTGRES;
+    SQL("create table k_small (a int, k smallint primary key); create table k_big (k bigint primary key);"
+        "create table k_text (k text primary key); create table k_short (k varchar(9) primary "
+        "key);"
+        "create table k_uuid (k uuid primary key); create table k_numeric (k numeric primary key);"
+        "create table k_two (k int, l int, primary key (k, l)); create table k_unique (k int not null "
+        "unique);"
+        "create table k_late (k int primary key deferrable); create domain whole as int;"
+        "create table k_domain (k whole primary key); create table k_char (k char(3) primary key);"
+        "create table k_full (k int primary key); alter table k_full replica identity full;"
+        "create table k_index (k int primary key, i int not null unique);"
+        "alter table k_index replica identity using index k_index_i_key;"
+        "create table k_nothing (k int primary key); alter table k_nothing replica identity nothing;"
+        "create table k_more (k int, v text, primary key (k) include (v))");
+    struct watching w;
+    start(&w, false);
+    assert_true(run_until(w.loop, &w.seen.ready, 1, 20));
+    const struct catalog *c = w.seen.catalog;
+    key_is(c, "k_small", CATALOG_KEY_INTEGER, "k", true);
+    key_is(c, "k_big", CATALOG_KEY_INTEGER, "k", true);
+    key_is(c, "k_text", CATALOG_KEY_TEXT, "k", true);
+    key_is(c, "k_short", CATALOG_KEY_TEXT, "k", true);
+    key_is(c, "k_uuid", CATALOG_KEY_UUID, "k", true);
+    key_is(c, "k_more", CATALOG_KEY_INTEGER, "k", true);
+    static const char *const without[] = {"k_numeric", "k_two", "k_unique", "k_late", "k_domain", "k_char"};
+    for (size_t i = 0; i < sizeof(without) / sizeof(*without); i++)
+        key_is(c, without[i], CATALOG_KEY_NONE, NULL, false);
+    static const char *const unlogged[] = {"k_full", "k_index", "k_nothing"};
+    for (size_t i = 0; i < sizeof(unlogged) / sizeof(*unlogged); i++)
+        key_is(c, unlogged[i], CATALOG_KEY_INTEGER, "k", false);
+    stop(&w);
+}
+
 static void the_catalog_says_what_there_is(void **state)
 {
     NEEDS_POSTGRES;
@@ -149,7 +197,7 @@ static void the_catalog_says_what_there_is(void **state)
     assert_false(catalog_is_somewhere(c, CATALOG_ODD_CASTS));
     assert_int_equal(catalog_find(c, "public", "plain")->oid, oid_of("plain"));
     assert_int_equal(catalog_find(c, "other", "plain")->oid, oid_of("other.plain"));
-    assert_int_equal(catalog_find(c, "public", "plain")->flags, 0);
+    assert_int_equal(catalog_find(c, "public", "plain")->flags, CATALOG_KEY_LOGGED);
     assert_int_equal(catalog_find(c, "public", "moody")->flags, 0);
     assert_int_equal(catalog_find(c, "public", "odd")->flags, CATALOG_ODD_COLUMN);
     assert_int_equal(catalog_find(c, "public", "money_")->flags, CATALOG_ODD_COLUMN);
@@ -158,7 +206,7 @@ static void the_catalog_says_what_there_is(void **state)
     assert_int_equal(catalog_find(c, "public", "ruled")->flags, CATALOG_HAS_RULE);
     assert_int_equal(catalog_find(c, "public", "audited")->flags, CATALOG_HAS_TRIGGER);
     assert_int_equal(catalog_find(c, "public", "owner")->flags,
-                     0); /* triggers of foreign keys do not count */
+                     CATALOG_KEY_LOGGED); /* triggers of foreign keys do not count */
     assert_int_equal(catalog_find(c, "public", "leaf")->flags, CATALOG_INHERITS);
     assert_int_equal(catalog_find(c, "public", "unlogged")->persistence, 'u');
     assert_int_equal(catalog_find(c, "public", "v")->kind, 'v');
@@ -431,6 +479,7 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_catalog_says_what_the_keys_are),
         cmocka_unit_test(the_catalog_says_what_there_is),
         cmocka_unit_test(test_c18_definitions_changed_around_weir_are_noticed),
         cmocka_unit_test(an_invalid_catalog_is_looked_at_again),
