@@ -50,7 +50,7 @@ def warm(cached):
 
 
 @pytest.mark.parametrize("command", ["CACHE FLUSH", "CACHE FLUSH test"])
-def test_c40_flush_forgets_everything_of_a_database_and_frees_its_memory(warm, command):
+def test_c35_flush_forgets_everything_of_a_database_and_frees_its_memory(warm, command):
     assert int(store(warm)["entries"]) >= 2
     run(warm, command)
     assert store(warm)["entries"] == "0" and store(warm)["flushes"] == "1"
@@ -61,7 +61,7 @@ def test_c40_flush_forgets_everything_of_a_database_and_frees_its_memory(warm, c
 
 
 @pytest.mark.parametrize("name", ["items", "public.items", "PUBLIC.Items", "'\"public\".items'"])
-def test_c40_flush_forgets_what_depends_on_one_relation(warm, name):
+def test_c35_flush_forgets_what_depends_on_one_relation(warm, name):
     run(warm, f"CACHE FLUSH test {name}")
     assert store(warm)["entries"] == "1"
     assert warm.executed(warm.items) == ("item 1", 1)
@@ -69,7 +69,7 @@ def test_c40_flush_forgets_what_depends_on_one_relation(warm, name):
     assert "CACHE FLUSH, by admin: database test, relation " in warm.pooler.log()
 
 
-def test_c40_flush_of_a_partitioned_table_reaches_its_partitions(warm):
+def test_c35_flush_of_a_partitioned_table_reaches_its_partitions(warm):
     leaf = asker(warm, "SELECT v FROM leaf")
     warm.warm(leaf, "from leaf")
     run(warm, "CACHE FLUSH test parted")
@@ -77,7 +77,7 @@ def test_c40_flush_of_a_partitioned_table_reaches_its_partitions(warm):
     assert warm.hit(warm.items) == "item 1"
 
 
-def test_c40_flush_says_what_it_cannot_find(warm):
+def test_c35_flush_says_what_it_cannot_find(warm):
     for name, phrase in (("nothing", "there is no relation nothing in this database"),
                          ('public."Items"', "there is no relation public.Items in this database"),
                          ("other", "there are 2 relations of the name other: say which schema"),
@@ -89,7 +89,7 @@ def test_c40_flush_says_what_it_cannot_find(warm):
     assert warm.hit(warm.items) == "item 1" and warm.hit(warm.other, "from other") == "other"
 
 
-def test_c40_flush_of_one_database_leaves_the_others(start, database, postgres):
+def test_c35_flush_of_one_database_leaves_the_others(start, database, postgres):
     second = postgres.make_database()
     try:
         for one in (database, second):
@@ -121,7 +121,7 @@ def test_c40_flush_of_one_database_leaves_the_others(start, database, postgres):
 
 
 @pytest.mark.parametrize("which", ["", " test"])
-def test_c40_disable_asks_postgresql_until_enable(warm, which):
+def test_c35_disable_asks_postgresql_until_enable(warm, which):
     run(warm, "CACHE DISABLE" + which)
     assert store(warm)["disabled"] == "test"
     assert {row["state"] for row in warm.pooler.show("CACHE")} == {"CACHE DISABLE has turned it off"}
@@ -138,7 +138,7 @@ def test_c40_disable_asks_postgresql_until_enable(warm, which):
         assert re.search(rf"CACHE {verb}, by admin: (database test|all databases)", warm.pooler.log())
 
 
-def test_c40_writes_count_while_it_is_disabled(warm):
+def test_c35_writes_count_while_it_is_disabled(warm):
     run(warm, "CACHE DISABLE test")
     warm.wire().do("UPDATE items SET v = 'written while it was off' WHERE id = 1")
     run(warm, "CACHE ENABLE test")
@@ -146,7 +146,7 @@ def test_c40_writes_count_while_it_is_disabled(warm):
     assert warm.hit(warm.other, "from other") == "other"
 
 
-def test_c40_disable_outlives_a_reload_and_counts_for_what_comes_later(warm):
+def test_c35_disable_outlives_a_reload_and_counts_for_what_comes_later(warm):
     run(warm, "CACHE DISABLE")
     warm.pooler.databases["later"] = {**warm.pooler.databases["test"], "host": "localhost"}
     warm.pooler.reload()

@@ -27,7 +27,7 @@ static int questions_until_on(struct payoff *p, uint64_t versions)
     return questions;
 }
 
-static void test_c42_written_before_every_read_goes_off(void **state)
+static void test_c37_written_before_every_read_goes_off(void **state)
 {
     (void)state;
     struct payoff p = {.is_off = false};
@@ -44,7 +44,7 @@ static void test_c42_written_before_every_read_goes_off(void **state)
         assert_false(payoff_question(&p, ++versions));
 }
 
-static void test_c42_it_comes_back_when_the_writes_stop(void **state)
+static void test_c37_it_comes_back_when_the_writes_stop(void **state)
 {
     (void)state;
     struct payoff p = {.is_off = false};
@@ -62,7 +62,7 @@ static void test_c42_it_comes_back_when_the_writes_stop(void **state)
     assert_true(questions_until_on(&p, versions) <= PAYOFF_QUESTIONS); /* it had paid: no doubling */
 }
 
-static void test_c42_each_return_that_was_wrong_takes_longer(void **state)
+static void test_c37_each_return_that_was_wrong_takes_longer(void **state)
 {
     (void)state;
     struct payoff p = {.is_off = false};
@@ -85,7 +85,7 @@ static void test_c42_each_return_that_was_wrong_takes_longer(void **state)
 
 /* One hit in four of a slow query pays; nine in ten of a quick one pay; questions never asked before say
  * nothing. */
-static void test_c42_what_pays_never_goes_off(void **state)
+static void test_c37_what_pays_never_goes_off(void **state)
 {
     (void)state;
     struct payoff slow = {.is_off = false}, quick = {.is_off = false}, many = {.is_off = false};
@@ -120,10 +120,10 @@ static void who_waits_for_anothers_fetch_counts_as_a_hit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_c42_written_before_every_read_goes_off),
-        cmocka_unit_test(test_c42_it_comes_back_when_the_writes_stop),
-        cmocka_unit_test(test_c42_each_return_that_was_wrong_takes_longer),
-        cmocka_unit_test(test_c42_what_pays_never_goes_off),
+        cmocka_unit_test(test_c37_written_before_every_read_goes_off),
+        cmocka_unit_test(test_c37_it_comes_back_when_the_writes_stop),
+        cmocka_unit_test(test_c37_each_return_that_was_wrong_takes_longer),
+        cmocka_unit_test(test_c37_what_pays_never_goes_off),
         cmocka_unit_test(who_waits_for_anothers_fetch_counts_as_a_hit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

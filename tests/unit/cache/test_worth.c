@@ -234,7 +234,7 @@ static struct query large_and_cheap_or_small_and_dear(bool is_scanned)
     return (struct query){.bytes = is_large ? 200000 : 500, .cost_us = is_large ? 1000 : 50000};
 }
 
-static void test_c41_a_scan_does_not_push_out_what_is_asked_often(void **state)
+static void test_c36_a_scan_does_not_push_out_what_is_asked_often(void **state)
 {
     (void)state;
     const struct trace t = {10000, 0.9, 150000, 0.9, plain, 0.05};
@@ -243,7 +243,7 @@ static void test_c41_a_scan_does_not_push_out_what_is_asked_often(void **state)
     assert_true(play("a scan of dear ones", &dear) > 1.2);
 }
 
-static void test_c41_time_saved_counts_and_bytes_count(void **state)
+static void test_c36_time_saved_counts_and_bytes_count(void **state)
 {
     (void)state;
     const struct trace t = {3000, 0.8, 60000, 0.2, mixed, 0.05};
@@ -295,7 +295,7 @@ struct sizes {
 };
 
 /* Random sizes, many times over what fits, and half of it outdated now and then. */
-static void test_c41_memory_is_what_it_says(void **state)
+static void test_c36_memory_is_what_it_says(void **state)
 {
     (void)state;
     if (!is_counted_by_the_allocator()) { /* under a sanitizer, which has an allocator of its own */
@@ -336,10 +336,10 @@ static void test_c41_memory_is_what_it_says(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_c41_a_scan_does_not_push_out_what_is_asked_often),
-        cmocka_unit_test(test_c41_time_saved_counts_and_bytes_count),
+        cmocka_unit_test(test_c36_a_scan_does_not_push_out_what_is_asked_often),
+        cmocka_unit_test(test_c36_time_saved_counts_and_bytes_count),
         cmocka_unit_test(former_fame_fades),
-        cmocka_unit_test(test_c41_memory_is_what_it_says),
+        cmocka_unit_test(test_c36_memory_is_what_it_says),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,4 +1,4 @@
-"""C41: the cache's own books stay bounded, whatever is asked."""
+"""C36: the cache's own books stay bounded, whatever is asked."""
 
 import pytest
 
@@ -13,7 +13,7 @@ CLIENTS = 50
 @pytest.mark.parametrize("kind", ["judged by names", "PostgreSQL is asked"])
 @pytest.mark.full
 @pytest.mark.timeout(1200)
-def test_c41_nothing_grows_with_the_number_of_templates(cached, sanitized, kind):
+def test_c36_nothing_grows_with_the_number_of_templates(cached, sanitized, kind):
     """Each statement is another template: another name for its column. What is remembered of them is full after the
     first so many; from there on nothing comes on top, however many there are. One at a time for each client, since the cache
     is not asked about what comes in a pipeline."""

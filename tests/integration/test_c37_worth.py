@@ -1,4 +1,4 @@
-"""C42: a template whose answers are made old before anybody asks for them again is not cached for a while."""
+"""C37: a template whose answers are made old before anybody asks for them again is not cached for a while."""
 
 import re
 
@@ -35,7 +35,7 @@ def churned(cached):
     return cache
 
 
-def test_c42_a_table_written_before_every_read_is_not_cached(churned):
+def test_c37_a_table_written_before_every_read_is_not_cached(churned):
     row = shown(churned)
     assert row["cacheable"] == "no"
     assert row["reason"].startswith("it is not worth it while its tables are written so often: of 32 answers writes made 32 old")
@@ -49,7 +49,7 @@ def test_c42_a_table_written_before_every_read_is_not_cached(churned):
     assert shown(churned)["cacheable"] == "no"
 
 
-def test_c42_it_is_cached_again_when_the_writes_stop(churned):
+def test_c37_it_is_cached_again_when_the_writes_stop(churned):
     hits = churned.counted("hits")
     for _ in range(ROUND):
         churned.read()
@@ -58,7 +58,7 @@ def test_c42_it_is_cached_again_when_the_writes_stop(churned):
     assert churned.hit(churned.read) == f"version {ROUND + 1}"
 
 
-def test_c42_it_comes_later_each_time_it_was_wrong(churned):
+def test_c37_it_comes_later_each_time_it_was_wrong(churned):
     """Quiet for just so many reads as bring it back, then written again: the next time that takes more of them."""
     needed = []
     for _ in range(3):
@@ -74,13 +74,13 @@ def test_c42_it_comes_later_each_time_it_was_wrong(churned):
     assert needed[0] < needed[1] < needed[2] < 200
 
 
-def test_c42_other_templates_do_not_suffer(churned):
+def test_c37_other_templates_do_not_suffer(churned):
     churned.warm(lambda: value(churned.reader.query(OTHER)), "from other")
     churned.hit(lambda: value(churned.reader.query(OTHER)), "from other")
 
 
 @pytest.mark.parametrize("way", ["simple", "extended"])
-def test_c42_good_hits_keep_it_on(cached, way):
+def test_c37_good_hits_keep_it_on(cached, way):
     """A write for every ten reads, far more of them than make a round."""
     cache = cached(SETUP)
     reader, writer = cache.wire(), cache.wire()
@@ -96,7 +96,7 @@ def test_c42_good_hits_keep_it_on(cached, way):
     until("it is shown", lambda: [row["cacheable"] for row in cache.pooler.show("TEMPLATES") if "items" in row["text"]] == ["yes"])
 
 
-def test_c42_many_questions_never_asked_before_do_not_turn_it_off(cached):
+def test_c37_many_questions_never_asked_before_do_not_turn_it_off(cached):
     cache = cached("INSERT INTO items SELECT i, 'more' FROM generate_series(100, 600) i;")
     reader = cache.wire()
     for number in range(100, 600):
