@@ -352,8 +352,11 @@ void cache_lookup(struct cache_worker *w, const struct cache_request *r, cache_a
         return;
     }
     verdict->misses++;
-    if (r->shape != CACHE_DESCRIBE)
+    if (r->shape != CACHE_DESCRIBE) {
+        const struct cache_values values = request_values(r);
+        verdict_note_row(verdict, &values);
         payoff_miss(&verdict->payoff, verdict_versions(verdict), r->now_us);
+    }
     /* Without memory for a wait there is simply no waiting. */
     struct cache_wait *wait =
         (r->flags & CACHE_NO_WAIT) == 0 && answered != NULL ? wait_new(w, r, answered, context) : NULL;

@@ -89,8 +89,8 @@ void verdict_count(const struct verdicts *all, const struct verdict *v, struct c
  * when an answer was found old, or all rows may have been written. */
 uint64_t verdict_versions(const struct verdict *v);
 
-/* While nothing is looked up, a read of one row: when the same is asked for again, and was written in
- * between, an answer would have been found old. */
+/* A read of one row was no hit: when the same is asked for again, and was written in between, an answer was
+ * found old, or would have been. */
 void verdict_note_row(struct verdict *v, const struct cache_values *values);
 
 /* Every verdict that there is. */

@@ -53,7 +53,7 @@ static void conditions_of_reads(void **state)
     check("SELECT (SELECT w FROM u WHERE u.id = t.u) FROM t WHERE id = 1", "id=#0 +");
 }
 
-static void what_does_not_hold_for_every_row(void **state)
+static void test_c38_what_does_not_hold_for_every_row(void **state)
 {
     (void)state;
     check("SELECT v FROM t WHERE id = 1 OR n = 2", "");
@@ -171,7 +171,7 @@ static void integers(void **state)
     assert_int_not_equal(of_bound(kind, SQL_CAST_NONE, 0, 0, "6", 1), five);
 }
 
-static void no_number_for_what_is_not_certain(void **state)
+static void test_c38_no_number_for_what_is_not_certain(void **state)
 {
     (void)state;
     const enum catalog_key kind = CATALOG_KEY_INTEGER;
@@ -224,11 +224,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conditions_of_reads),
-        cmocka_unit_test(what_does_not_hold_for_every_row),
+        cmocka_unit_test(test_c38_what_does_not_hold_for_every_row),
         cmocka_unit_test(conditions_of_writes),
         cmocka_unit_test(inserts),
         cmocka_unit_test(integers),
-        cmocka_unit_test(no_number_for_what_is_not_certain),
+        cmocka_unit_test(test_c38_no_number_for_what_is_not_certain),
         cmocka_unit_test(uuids_and_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

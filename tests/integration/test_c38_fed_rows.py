@@ -1,4 +1,4 @@
-"""C11, C13: of a write around Weir the log tells which row it was of: answers about other rows stay in the cache, and the row's own
+"""C38: of a write around Weir the log tells which row it was of: answers about other rows stay in the cache, and the row's own
 go, however its key is kept in the log."""
 
 import time
@@ -57,7 +57,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_c11_other_rows_stay_cached(fed, database, name):
+def test_c38_other_rows_stay_cached(fed, database, name):
     cache = fed()
     reader = cache.wire()
     cache.warm(ask(reader, READ))
@@ -67,7 +67,7 @@ def test_c11_other_rows_stay_cached(fed, database, name):
     assert cache.hit(ask(reader, READ)) == "item 1"
 
 
-def test_c11_other_rows_stay_cached_by_own_writes(fed):
+def test_c38_other_rows_stay_cached_by_own_writes(fed):
     """The feed hears of what passes Weir as well."""
     cache = fed()
     reader, writer = cache.wire(), cache.wire()
@@ -95,7 +95,7 @@ IDENTITIES = ["DEFAULT", "FULL", "USING INDEX others", "NOTHING"]
 
 @pytest.mark.parametrize("identity", IDENTITIES)
 @pytest.mark.parametrize("name", SAME)
-def test_c11_the_row_itself_is_seen(fed, database, name, identity):
+def test_c38_the_row_itself_is_seen(fed, database, name, identity):
     write, expected = SAME[name]
     cache = fed(f"CREATE UNIQUE INDEX others ON items (n, id); ALTER TABLE items ALTER id SET NOT NULL;"
                    f" ALTER TABLE items REPLICA IDENTITY {identity};")
@@ -108,7 +108,7 @@ def test_c11_the_row_itself_is_seen(fed, database, name, identity):
     assert cache.warm(ask(reader, READ)) == expected
 
 
-def test_c11_a_key_that_is_checked_late_is_not_logged(fed, database):
+def test_c38_a_key_that_is_checked_late_is_not_logged(fed, database):
     """The log does not say what a deferrable key was before."""
     cache = fed("ALTER TABLE items DROP CONSTRAINT items_pkey; ALTER TABLE items ADD PRIMARY KEY (id) DEFERRABLE;")
     reader = cache.wire()
@@ -117,7 +117,7 @@ def test_c11_a_key_that_is_checked_late_is_not_logged(fed, database):
     seen_in_time(ask(reader, READ), None)
 
 
-def test_c11_what_was_not_there_is_seen(fed, database):
+def test_c38_what_was_not_there_is_seen(fed, database):
     cache = fed()
     reader = cache.wire()
     for turn, write in enumerate(["INSERT INTO items VALUES (500, 'new')", "UPDATE items SET id = 501 WHERE id = 500"]):
@@ -127,7 +127,7 @@ def test_c11_what_was_not_there_is_seen(fed, database):
         seen_in_time(ask(reader, read), "new")
 
 
-def test_c11_rows_of_relatives(fed, database):
+def test_c38_rows_of_relatives(fed, database):
     cache = fed("CREATE TABLE heirs () INHERITS (items);")
     reader = cache.wire()
     read = "SELECT count(*) FROM items WHERE id = 1"
@@ -153,7 +153,7 @@ INSERT INTO by_uuid VALUES ('one', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'), ('tw
     ("""SELECT v FROM "Odd ""Table" WHERE "a key" = 'it''s'""", """UPDATE "Odd ""Table" SET v = 'new' WHERE "a key" = 'it''s'""", True),
     ("SELECT v FROM by_uuid WHERE k = 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'", "UPDATE by_uuid SET v = 'new' WHERE v = 'one'", True),
     ("SELECT v FROM by_uuid WHERE k = 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'", "UPDATE by_uuid SET v = 'new' WHERE v = 'two'", False)])
-def test_c11_keys_and_names_of_all_kinds(fed, database, read, write, is_own):
+def test_c38_keys_and_names_of_all_kinds(fed, database, read, write, is_own):
     cache = fed(KEYS)
     reader = cache.wire()
     table = "by_uuid" if "by_uuid" in read else "Odd"

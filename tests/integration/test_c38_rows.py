@@ -1,4 +1,4 @@
-"""C10, C12: a write to one row by its primary key leaves answers about other rows in the cache, and nothing else does: every
+"""C38: a write to one row by its primary key leaves answers about other rows in the cache, and nothing else does: every
 way in which such a write could reach another row, or the same row under another spelling."""
 
 import struct
@@ -24,7 +24,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", [name for name in OTHERS if ";" not in OTHERS[name]])
-def test_c10_other_rows_stay_cached(cached, name):
+def test_c38_other_rows_stay_cached(cached, name):
     cache = cached()
     reader, writer = cache.wire(), cache.wire()
     cache.warm(lambda: value(reader.query(READ)))
@@ -32,7 +32,7 @@ def test_c10_other_rows_stay_cached(cached, name):
     assert cache.hit(lambda: value(reader.query(READ))) == "item 1"
 
 
-def test_c10_other_rows_stay_cached_in_blocks_and_prepared(cached):
+def test_c38_other_rows_stay_cached_in_blocks_and_prepared(cached):
     cache = cached()
     reader, writer = cache.wire(), cache.wire()
     cache.warm(lambda: value(reader.query(READ)))
@@ -85,7 +85,7 @@ SAME = {
 
 
 @pytest.mark.parametrize("written", SAME)
-def test_c10_the_same_row_however_it_is_spelled(cached, written):
+def test_c38_the_same_row_however_it_is_spelled(cached, written):
     cache = cached()
     reader, writer = cache.wire(), cache.wire()
     for ask in READS.values():
@@ -100,7 +100,7 @@ def test_c10_the_same_row_however_it_is_spelled(cached, written):
 
 
 @pytest.mark.parametrize("name", ["literal", "text", "parameter", "typed", "two conditions"])
-def test_c10_row_reads_are_hits(cached, name):
+def test_c38_row_reads_are_hits(cached, name):
     """What the tests above read is in fact cached row by row."""
     cache = cached()
     reader, writer = cache.wire(), cache.wire()
@@ -109,7 +109,7 @@ def test_c10_row_reads_are_hits(cached, name):
     assert cache.hit(lambda: READS[name](reader).texts) == [("item 1",)]
 
 
-def test_c10_what_was_not_there_is_seen_when_it_comes(cached):
+def test_c38_what_was_not_there_is_seen_when_it_comes(cached):
     cache = cached("CREATE TABLE numbered (id serial PRIMARY KEY, v text); INSERT INTO numbered (v) VALUES ('one');")
     reader, writer = cache.wire(), cache.wire()
     comes = ["INSERT INTO numbered (v) VALUES ('by number')", "INSERT INTO numbered VALUES (3, 'by name')",
@@ -153,7 +153,7 @@ REACHES = {
 
 
 @pytest.mark.parametrize("name", REACHES)
-def test_c10_a_row_reaches_others(cached, name):
+def test_c38_a_row_reaches_others(cached, name):
     read, write = REACHES[name]
     cache = cached(REACHING)
     reader, writer = cache.wire(), cache.wire()
@@ -163,7 +163,7 @@ def test_c10_a_row_reaches_others(cached, name):
     assert reader.query(read).texts == cache.direct(read) != before
 
 
-def test_c10_a_parent_is_written_row_by_row(cached):
+def test_c38_a_parent_is_written_row_by_row(cached):
     """Its children fall by the key, it does not come back to itself."""
     cache = cached(REACHING)
     reader, writer = cache.wire(), cache.wire()
@@ -201,7 +201,7 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
-def test_c10_equal_is_what_postgresql_takes_for_equal(cached, name):
+def test_c38_equal_is_what_postgresql_takes_for_equal(cached, name):
     table, key, condition = SPELLINGS[name]
     cache = cached(KEYS)
     reader, writer = cache.wire(), cache.wire()
@@ -211,7 +211,7 @@ def test_c10_equal_is_what_postgresql_takes_for_equal(cached, name):
     assert reader.query(read).texts == cache.direct(read) == [("changed",)]
 
 
-def test_c10_the_same_text_in_another_encoding(cached):
+def test_c38_the_same_text_in_another_encoding(cached):
     cache = cached("CREATE TABLE words (k text PRIMARY KEY, v text); INSERT INTO words VALUES ('caf\u00e9', 'one');")
     reader, writer = cache.wire(), cache.wire(client_encoding="LATIN1")
     read = "SELECT v FROM words WHERE k = 'caf\u00e9'"
@@ -221,7 +221,7 @@ def test_c10_the_same_text_in_another_encoding(cached):
     assert reader.query(read).texts == [("changed",)]
 
 
-def test_c10_keys_of_several_types_are_told_apart(cached):
+def test_c38_keys_of_several_types_are_told_apart(cached):
     cache = cached(KEYS)
     reader, writer = cache.wire(), cache.wire()
     for table, mine, other in (("by_text", "'one'", "'two'"),
@@ -232,7 +232,7 @@ def test_c10_keys_of_several_types_are_told_apart(cached):
         assert cache.hit(lambda: reader.query(read).texts, table) == [("one",)]
 
 
-def test_c18_the_key_becomes_another_column(cached):
+def test_c38_the_key_becomes_another_column(cached):
     cache = cached()
     reader, writer = cache.wire(), cache.wire()
     cache.warm(lambda: value(reader.query(READ)))
@@ -244,7 +244,7 @@ def test_c18_the_key_becomes_another_column(cached):
         writer.do(f"UPDATE items SET v = 'turn {turn}' WHERE n = 3")
 
 
-def test_c10_many_rows_of_one_transaction(cached):
+def test_c38_many_rows_of_one_transaction(cached):
     cache = cached("CREATE TABLE many (id int PRIMARY KEY, v int); INSERT INTO many SELECT i, 0 FROM generate_series(1, 300) i;")
     reader, writer = cache.wire(), cache.wire()
     asks = [f"SELECT v FROM many WHERE id = {i}" for i in range(1, 301)]
@@ -257,7 +257,7 @@ def test_c10_many_rows_of_one_transaction(cached):
     assert [reader.query(ask).texts[0][0] for ask in asks] == ["1"] * 200 + ["0"] * 100
 
 
-def test_c10_a_portal_of_another_name_and_a_rollback(cached):
+def test_c38_a_portal_of_another_name_and_a_rollback(cached):
     cache = cached()
     reader, writer = cache.wire(), cache.wire()
     cache.warm(lambda: value(reader.query(READ)))
@@ -276,7 +276,7 @@ def test_c10_a_portal_of_another_name_and_a_rollback(cached):
     assert value(reader.query(READ)) == "last"
 
 
-def test_c12_one_pipeline_reads_a_row_writes_it_and_reads_it(cached):
+def test_c38_one_pipeline_reads_a_row_writes_it_and_reads_it(cached):
     cache = cached()
     client, other = cache.wire(), cache.wire()
     ask = "SELECT v FROM items WHERE id = $1"
