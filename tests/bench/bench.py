@@ -18,7 +18,7 @@ from harness.system import raise_file_limit  # noqa: E402
 from load import BAR, AskRun, CpuRun, LoginRun, failure_free, syscalls_per_query  # noqa: E402
 from misses import instruction_counts, miss_costs  # noqa: E402
 from tables import middle, spread, table  # noqa: E402
-from writing import mix_gains, writer_costs  # noqa: E402
+from writing import SHARES, mix_gains, writer_costs  # noqa: E402
 
 FEW, MANY = 1000, 20000  # keys that are looked up
 LOAD_CLIENTS = 64
@@ -161,6 +161,9 @@ def main():
     parser.add_argument("--clients", type=lambda text: [int(n) for n in text.split(",")], default=[8, 64])
     parser.add_argument("--only", choices=["relay", "syscalls", "cache", "logins", "writers", "mix", "misses", "instructions"])
     parser.add_argument("--logins", type=int, default=5000)
+    parser.add_argument("--shares", type=lambda text: [float(n) for n in text.split(",")], default=SHARES,
+                        help="of writes in the mix")
+    parser.add_argument("--reads", choices=["look-up", "dear"], help="in the mix; both without it")
     parser.add_argument("--warm", type=int, default=60, metavar="SECONDS", help="to fill the cache before the mix of dear reads")
     options = parser.parse_args()
     raise_file_limit()

@@ -171,13 +171,17 @@ def mix_gains(options):
             for statement in TABLES.format(keys=KEYS).split(";"):
                 if statement.strip():
                     link.execute(statement)
-        reads = {"look-up": (POINT, 10), f"{HEAVY_MS} ms": (heavy_read(postgres), options.warm)}
+        reads = {}
+        if options.reads != "dear":
+            reads["look-up"] = (POINT, 10)
+        if options.reads != "look-up":
+            reads[f"{HEAVY_MS} ms"] = (heavy_read(postgres), options.warm)
         for label, (read, warm) in reads.items():
             print(f"### A mix of reads and writes: {label}, {KEYS} rows by Zipf {THETA}, {ASKERS} clients, {options.pairs} rounds of"
                   f" {options.seconds} s after {warm} s\n")
             rows = []
             for way in WRITES:
-                for share in SHARES:
+                for share in options.shares:
                     rows.append(mix_row(postgres, read, way, share, warm, options))
             table(["writes to", "share", "hits", "a second", "PostgreSQL alone", "÷", "read median, µs", "alone", "read p99, µs", "alone",
                    "Weir's CPU for each, µs"], rows)
