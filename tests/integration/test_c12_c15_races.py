@@ -50,12 +50,15 @@ def test_c12_an_answer_in_front_of_a_write_does_not_end_it(cached, protocol, fro
     cache = cached()
     reader, writer = cache.wire(), cache.wire()
     assert cache.warm(lambda: value(reader.query(READ))) == "item 1"
-    writer.send(front + protocol("UPDATE items SET v = 'new' WHERE id = 1 AND pg_sleep(0.4) IS NOT NULL"))
-    writer.ready()
-    until("it runs", lambda: cache.database.value(
-        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'UPDATE items SET v%'") == 1)
-    for _ in range(4):
-        assert value(reader.query(READ)) == "item 1"
+    with cache.database.connect() as holder:
+        with holder.transaction():
+            holder.execute("SELECT FROM items WHERE id = 1 FOR UPDATE")
+            writer.send(front + protocol("UPDATE items SET v = 'new' WHERE id = 1"))
+            writer.ready()
+            until("it waits", lambda: cache.database.value(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE items SET v%'") == 1)
+            for _ in range(4):
+                assert value(reader.query(READ)) == "item 1"
     assert not writer.ready().errors
     for _ in range(4):
         assert value(reader.query(READ)) == "new", "stored while the write was under way"
