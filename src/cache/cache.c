@@ -143,6 +143,7 @@ struct cache_worker *cache_worker_new(struct cache *c, struct worker *worker)
     if (w->verdicts == NULL || (c->redis != NULL && w->redis == NULL && w->share == NULL)) {
         verdicts_free(w->verdicts);
         store_redis_free(w->redis);
+        share_client_free(w->share);
         free(w);
         return NULL;
     }
@@ -261,8 +262,7 @@ struct cache_row cache_row_of(struct cache_worker *w, struct cache_scope *scope,
                               const struct cache_values *values)
 {
     struct cache_row row = {.relation = 0};
-    const struct sql_statement *s = &class->statements[0];
-    if (scope == NULL || class->n_statements != 1 || s->n_equalities == 0 || s->n_writes == 0)
+    if (scope == NULL)
         return row;
     const struct verdict_question question = {.scope = scope, .class = class};
     const struct verdict *verdict = verdicts_get(w->verdicts, &question);
@@ -367,20 +367,11 @@ enum cache_word cache_write_may_go(struct cache_write *write, void (*done)(void 
 {
     if (!write->has_content || write->base.client == NULL)
         return CACHE_WRITE_GO;
-    switch (share_announce(&write->base, done, context)) {
-    case SHARE_WAIT:
-        return CACHE_WRITE_WAIT;
-    case SHARE_REFUSED:
-        return CACHE_WRITE_REFUSED;
-    case SHARE_GO:
-        break;
-    }
-    return CACHE_WRITE_GO;
+    return share_announce(&write->base, done, context);
 }
 
-bool cache_write_commit(struct cache_write *write, void (*done)(void *context), void *context)
+void cache_write_commit(struct cache_write *write)
 {
-    (void)done, (void)context;
     struct cache_counters *counters = &write->worker->counters;
     if (write->has_content) {
         cache_count(&counters->writes, 1);
@@ -390,7 +381,6 @@ bool cache_write_commit(struct cache_write *write, void (*done)(void *context), 
         database_write_mark(&write->base);
     }
     database_write_end(&write->base, true);
-    return true;
 }
 
 void cache_write_rollback(struct cache_write *write)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "weir/sql/template.h"
+#include "weir/wire/decode.h"
 
 #define XXH_INLINE_ALL
 #pragma GCC diagnostic push
@@ -33,50 +34,6 @@ struct given {
 };
 
 /* --- finding it --- */
-
-static bool take(struct slice *rest, size_t n, struct slice *bytes)
-{
-    if (rest->len < n)
-        return false;
-    *bytes = slice_make(rest->data, n);
-    *rest = slice_from(*rest, n);
-    return true;
-}
-
-static bool take_number(struct slice *rest, size_t n, uint32_t *number)
-{
-    struct slice bytes;
-    if (!take(rest, n, &bytes))
-        return false;
-    *number = 0;
-    for (size_t i = 0; i < n; i++)
-        *number = *number << 8 | bytes.data[i];
-    return true;
-}
-
-/* Bind's body behind the names: formats, then values. False for NULL, too. */
-static bool find_bound(struct slice bind, uint32_t place, struct given *given)
-{
-    uint32_t formats, format = 0, count, len;
-    struct slice list;
-    if (!take_number(&bind, 2, &formats) || !take(&bind, 2 * (size_t)formats, &list) ||
-        !take_number(&bind, 2, &count) || place >= count || (formats > 1 && formats != count))
-        return false;
-    if (formats > 0)
-        format = list.data[2 * (formats > 1 ? place : 0) + 1];
-    for (uint32_t i = 0;; i++) {
-        if (!take_number(&bind, 4, &len) || (len == UINT32_MAX && i == place))
-            return false;
-        if (len == UINT32_MAX)
-            continue;
-        if (!take(&bind, len, &given->bytes))
-            return false;
-        if (i == place)
-            break;
-    }
-    given->is_binary = format == FORMAT_BINARY;
-    return format <= FORMAT_BINARY;
-}
 
 /* With a cast the parameter may be of a type that is written alike. */
 static bool is_type_fit(const struct row_key *key, uint32_t type)
@@ -121,10 +78,15 @@ static bool find(const struct row_key *key, const struct cache_values *values, s
     *given = (struct given){SLICE_EMPTY, false};
     if (e->param == 0)
         return template_literal(values->text, e->literal, &given->bytes);
-    uint32_t place = e->param - 1u;
-    uint32_t type = place < values->type_count ? values->types[place] : TYPE_INFERRED;
-    if (!is_type_fit(key, type) || !find_bound(values->bind, place, given))
+    uint32_t type = e->param <= values->type_count ? values->types[e->param - 1] : TYPE_INFERRED;
+    struct bind_view bind;
+    bool is_null;
+    uint16_t format;
+    if (!is_type_fit(key, type) || !decode_bind_tail(values->bind, &bind) ||
+        !decode_bind_value(&bind, e->param, &given->bytes, &is_null, &format) || is_null ||
+        format > FORMAT_BINARY)
         return false;
+    given->is_binary = format == FORMAT_BINARY;
     /* Text is sent in binary as it is. */
     if (type == TYPE_TEXT || type == TYPE_VARCHAR)
         given->is_binary = false;

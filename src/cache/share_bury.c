@@ -33,11 +33,6 @@ static void forget(struct cache_database *d)
     d->share.burial.owner = 0;
 }
 
-static bool is_stopping(const struct cache_database *d)
-{
-    return d->group->all->share->is_stopping || !d->share.is_on;
-}
-
 static void on_dead(void *context, enum redis_outcome outcome, const struct redisReply *reply,
                     uint64_t now_us)
 {
@@ -46,7 +41,7 @@ static void on_dead(void *context, enum redis_outcome outcome, const struct redi
     uint64_t owner;
     (void)now_us;
     d->share.burial.is_asking = false;
-    if (is_stopping(d) || ledger_answer(s->client->link, outcome, reply) != LEDGER_OK ||
+    if (share_is_stopping(d) || ledger_answer(s->client->link, outcome, reply) != LEDGER_OK ||
         reply->type != REDIS_REPLY_ARRAY)
         return;
     for (size_t i = 0; i < reply->elements && d->share.burial.owner == 0; i++)
@@ -60,7 +55,7 @@ static void on_recovered(void *context, enum redis_outcome outcome, const struct
     struct cache_database *d = context;
     (void)now_us;
     d->share.burial.is_asking = false;
-    if (is_stopping(d))
+    if (share_is_stopping(d))
         return;
     if (ledger_answer(d->group->all->share->client->link, outcome, reply) == LEDGER_OK)
         log_write(LOG_LEVEL_LOG, database_name(d),
@@ -72,7 +67,7 @@ static void on_quiet(struct cache_database *d, bool is_done)
 {
     struct share *s = d->group->all->share;
     struct share_place *place;
-    struct redis_link *link = is_stopping(d) ? NULL : share_client_link(s->client, d, &place);
+    struct redis_link *link = share_is_stopping(d) ? NULL : share_client_link(s->client, d, &place);
     char numbers[4][LEDGER_NUMBER_SIZE];
     d->share.burial.is_asking = false;
     if (!is_done || link == NULL || d->share.burial.owner == 0)

@@ -36,11 +36,6 @@ static struct redis_link *link_of(const struct cache_database *d)
     return d->group->all->share->client->link;
 }
 
-static bool is_stopping(const struct cache_database *d)
-{
-    return d->group->all->share->is_stopping || !d->share.is_on;
-}
-
 /* --- where it stands --- */
 
 static void set_reason(struct cache_database *d, const char *reason)
@@ -162,7 +157,7 @@ static void on_legacy(void *context, enum redis_outcome outcome, const struct re
     struct cache_database *d = context;
     (void)now_us;
     d->share.is_meeting = false;
-    if (is_stopping(d) || ledger_answer(link_of(d), outcome, reply) != LEDGER_OK) {
+    if (share_is_stopping(d) || ledger_answer(link_of(d), outcome, reply) != LEDGER_OK) {
         share_fall_to(d, SHARE_MEETING, "Redis has not taken a mark");
         return;
     }
@@ -228,7 +223,7 @@ static void on_met(void *context, enum redis_outcome outcome, const struct redis
     uint64_t incarnation, lease;
     bool is_known;
     share->is_meeting = false;
-    if (is_stopping(d))
+    if (share_is_stopping(d))
         return;
     enum ledger_answer answer = ledger_answer(link_of(d), outcome, reply);
     if (answer == LEDGER_LOST) {
@@ -334,7 +329,7 @@ static void on_bumped(void *context, enum redis_outcome outcome, const struct re
     struct cache_database *d = bump.database;
     free(context);
     d->share.is_bumping = false;
-    if (is_stopping(d) || ledger_answer(link_of(d), outcome, reply) != LEDGER_OK)
+    if (share_is_stopping(d) || ledger_answer(link_of(d), outcome, reply) != LEDGER_OK)
         return;
     if (bump.turn != d->share.turn || d->share.step != SHARE_EPOCH)
         return;
@@ -440,7 +435,7 @@ static void on_looked(struct cache_database *d, const struct share_look *look)
     struct database_share *share = &d->share;
     uint64_t asked = share->look_asked_us, now = clock_now_us(), lease = lease_of(d);
     share->is_looking = false;
-    if (is_stopping(d))
+    if (share_is_stopping(d))
         return;
     atomic_store(&share->is_connected, look != NULL);
     if (look == NULL || !look->is_primary) {
@@ -481,7 +476,7 @@ static void on_raised(struct cache_database *d, bool is_done)
 {
     struct database_share *share = &d->share;
     share->is_fencing = false;
-    if (!is_done || is_stopping(d))
+    if (!is_done || share_is_stopping(d))
         return;
     uint64_t now = clock_now_us();
     share->is_fenced = true;
@@ -497,7 +492,7 @@ static void on_fence_wanted(struct mail *mail)
     struct database_share *share = &d->share;
     atomic_store(&share->is_fence_wanted, false);
     share->fence_wanted_us = clock_now_us();
-    if (!share->is_fenced && !share->is_fencing && !is_stopping(d))
+    if (!share->is_fenced && !share->is_fencing && !share_is_stopping(d))
         share->is_fencing = share_ask_fence(d, true, on_raised);
 }
 
@@ -537,7 +532,7 @@ static void on_poked(struct mail *mail)
     struct cache_database *d = list_entry(mail, struct cache_database, share.poke_mail);
     struct database_share *share = &d->share;
     atomic_store(&share->is_poked, false);
-    if (is_stopping(d))
+    if (share_is_stopping(d))
         return;
     if (atomic_exchange(&share->is_schema_doubted, false))
         share_fall_to(d, SHARE_SCHEMA, "definitions have changed through another Weir");

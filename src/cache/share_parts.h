@@ -55,6 +55,11 @@ struct share_mark {
     void *context;
 };
 
+static inline bool share_is_stopping(const struct cache_database *d)
+{
+    return d->group->all->share->is_stopping || !d->share.is_on;
+}
+
 uint64_t share_token(struct share *s);
 struct share_mark *share_mark_new(struct cache_database *d, struct share_client *client);
 void share_mark_unref(struct share_mark *m);

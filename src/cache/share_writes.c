@@ -244,21 +244,21 @@ static struct cache_database *target_of(const struct database_write *w)
     return NULL;
 }
 
-enum share_word share_announce(struct database_write *w, void (*done)(void *context), void *context)
+enum cache_word share_announce(struct database_write *w, void (*done)(void *context), void *context)
 {
     struct cache_database *target = w->client != NULL ? target_of(w) : NULL;
     if (target == NULL)
-        return SHARE_GO;
+        return CACHE_WRITE_GO;
     if (w->mark == NULL)
         w->mark = share_mark_new(target, w->client);
     struct share_mark *m = w->mark;
     if (m == NULL || m->is_refused)
-        return SHARE_REFUSED;
+        return CACHE_WRITE_REFUSED;
     uint64_t now = clock_now_us();
     m->write = w;
     if (may_go(m, now)) {
         stop_waiting(m);
-        return SHARE_GO;
+        return CACHE_WRITE_GO;
     }
     m->done = done;
     m->context = context;
@@ -269,7 +269,7 @@ enum share_word share_announce(struct database_write *w, void (*done)(void *cont
     if (!m->is_asking)
         ask(m, now);
     watch_over(m->client);
-    return SHARE_WAIT;
+    return CACHE_WRITE_WAIT;
 }
 
 void share_forget_waiter(struct database_write *w)

@@ -117,62 +117,29 @@ void cached_moved(struct lease *lease, uint64_t place)
         lease->end_place += owed_next_place(&lease->owed) - place;
 }
 
-/* The confirmation may come after its lease has ended. */
-struct cached_bump {
-    struct lease *lease;
-};
-
-static void confirmed(void *context)
-{
-    struct cached_bump *bump = context;
-    struct lease *lease = bump->lease;
-    free(bump);
-    if (lease == NULL)
-        return;
-    struct session_worker *session = lease->session;
-    session_enter(session);
-    lease->bump = NULL;
-    conn_set_reading(lease->server->conn, true);
-    conn_kick(lease->server->conn);
-    session_leave(session);
-}
-
 /* In a pipeline, this ReadyForQuery may be about something in front of what writes, which has yet to run. */
 static bool is_write_ahead(const struct lease *lease)
 {
     return lease->write_place > lease->owed.popped && lease->owed.count > 1;
 }
 
-bool cached_commit(struct lease *lease)
+void cached_commit(struct lease *lease)
 {
     struct cache_write *write = lease->write;
     if (write == NULL)
-        return lease->bump == NULL;
+        return;
     if (is_write_ahead(lease))
-        return true; /* what has been written so far stays marked with it */
-    struct cached_bump *bump = malloc(sizeof(*bump));
-    if (bump == NULL)
-        return true; /* stays marked until the lease ends, and then is treated as lost */
-    bump->lease = lease;
+        return; /* what has been written so far stays marked with it */
     lease->write = NULL;
     lease->is_write_sent = false;
     if (lease->is_announcing) /* what waits has not been sent, and begins anew */
         announced(lease);
     counter_bump(&lease->server->part->counters.cache_invalidations);
-    if (cache_write_commit(write, confirmed, bump)) {
-        free(bump);
-        return true;
-    }
-    lease->bump = bump;
-    conn_set_reading(lease->server->conn, false);
-    return false;
+    cache_write_commit(write);
 }
 
 void cached_lost(struct lease *lease)
 {
-    if (lease->bump != NULL)
-        lease->bump->lease = NULL;
-    lease->bump = NULL;
     lease->is_announcing = false;
     if (lease->write == NULL)
         return;

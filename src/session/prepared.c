@@ -364,21 +364,6 @@ static struct cache_row row_of(struct lease *lease, const struct statement *stat
     return cached_row(lease, statement->class, &values);
 }
 
-static bool value_of(const struct bind_view *view, uint16_t number, struct slice *value)
-{
-    struct slice rest = view->values;
-    for (uint16_t i = 1; i <= number && i <= view->parameter_count && rest.len >= 4; i++) {
-        uint32_t len = decode_u32(rest.data);
-        rest = slice_from(rest, 4);
-        bool is_null = len == UINT32_MAX;
-        *value = is_null ? SLICE_EMPTY : slice_make(rest.data, len);
-        if (i == number)
-            return is_null || len <= rest.len;
-        rest = slice_from(rest, is_null ? 0 : len);
-    }
-    return false;
-}
-
 /*
  * What the portal runs. Where all that was unknown of the statement is the value of a setting, which is text
  * and so the same bytes in either format, it is known now, and the portal's class is that of set_config with
@@ -389,7 +374,10 @@ static struct statement *bound(struct client *client, struct statement *statemen
     uint16_t number = statement != NULL ? sql_bound_setting(statement->class) : 0;
     struct bind_view view;
     struct slice value;
-    if (number == 0 || !decode_bind(body, &view) || !value_of(&view, number, &value))
+    bool is_null;
+    uint16_t format;
+    if (number == 0 || !decode_bind(body, &view) ||
+        !decode_bind_value(&view, number, &value, &is_null, &format))
         return statement_ref(statement);
     struct buf text = BUF_INIT;
     struct statement *made = NULL;

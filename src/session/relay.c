@@ -23,7 +23,6 @@ enum relay_act {
     RELAY_PASS,
     RELAY_DROP,
     RELAY_VIOLATION, /* an answer to something that was not asked */
-    RELAY_HOLD,      /* not yet: looked at again later */
     RELAY_GONE,      /* the lease has ended */
 };
 
@@ -326,8 +325,8 @@ static enum relay_act on_ready(struct lease *lease, const struct frame *frame)
     uint8_t status;
     if (front == NULL || !owed_ends_with_ready(front) || !decode_ready(frame->body, &status))
         return RELAY_VIOLATION;
-    if (status == 'I' && !cached_commit(lease))
-        return RELAY_HOLD;
+    if (status == 'I')
+        cached_commit(lease);
     if (!(front->flags &
           OWED_SWALLOW)) /* that of BEGIN, or of settings, comes before the answer that is kept */
         cached_end_fill(lease, !lease->has_failed);
@@ -576,8 +575,6 @@ static bool step(struct lease *lease, struct slice data, size_t *used)
         return false;
     }
     enum relay_act act = act_on(lease, &frame, slice_make(rest.data, here));
-    if (act == RELAY_HOLD)
-        return false;
     if (act == RELAY_VIOLATION)
         violate(lease, frame.type);
     if (act == RELAY_VIOLATION || act == RELAY_GONE || lease->is_ending) {

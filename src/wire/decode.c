@@ -61,9 +61,12 @@ bool decode_bind_names(struct slice body, struct bind_view *out)
 
 bool decode_bind(struct slice body, struct bind_view *out)
 {
-    if (!decode_bind_names(body, out))
-        return false;
-    struct slice cursor = slice_make(body.data + out->tail_offset, body.len - out->tail_offset);
+    return decode_bind_names(body, out) && decode_bind_tail(slice_from(body, out->tail_offset), out);
+}
+
+bool decode_bind_tail(struct slice tail, struct bind_view *out)
+{
+    struct slice cursor = tail;
     if (!decode_take_u16(&cursor, &out->format_count) ||
         !decode_take_bytes(&cursor, (size_t)out->format_count * 2, &out->formats) ||
         !decode_take_u16(&cursor, &out->parameter_count))
@@ -81,6 +84,27 @@ bool decode_bind(struct slice body, struct bind_view *out)
     return decode_take_u16(&cursor, &out->result_format_count) &&
            decode_take_bytes(&cursor, (size_t)out->result_format_count * 2, &out->result_formats) &&
            cursor.len == 0;
+}
+
+bool decode_bind_value(const struct bind_view *bind, uint16_t number, struct slice *value, bool *is_null,
+                       uint16_t *format)
+{
+    struct slice rest = bind->values, formats = bind->formats;
+    uint32_t len = 0;
+    if (number == 0 || number > bind->parameter_count)
+        return false;
+    for (uint16_t i = 0; i < number; i++) {
+        *value = SLICE_EMPTY;
+        if (!decode_take_u32(&rest, &len) || (len != UINT32_MAX && !decode_take_bytes(&rest, len, value)))
+            return false;
+    }
+    *is_null = len == UINT32_MAX;
+    *format = 0;
+    if (bind->format_count > 1)
+        formats = slice_from(formats, 2 * ((size_t)number - 1));
+    return bind->format_count == 0 ||
+           ((bind->format_count == 1 || bind->format_count == bind->parameter_count) &&
+            decode_take_u16(&formats, format));
 }
 
 bool decode_target(struct slice body, struct target_view *out)

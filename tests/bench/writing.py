@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 
 from contenders import Direct, Pooled
-from harness.postgres import Postgres
+from harness.postgres import Postgres, name_standbys
 from harness.redis import Redis
 from harness.system import family_cpu_seconds
 from harness.wait import until
@@ -26,14 +26,6 @@ SHARES = (0, 0.01, 0.05, 0.1, 0.2, 0.5)
 
 def is_ready(pooler):
     return all(row["state"] == "" for row in pooler.show("CACHE"))
-
-
-def name_standbys(postgres, names):
-    with postgres.connect() as admin:
-        admin.execute("SET synchronous_commit = off")
-        admin.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
-        admin.execute("SELECT pg_reload_conf()")
-        until("it is in force", lambda: admin.execute("SHOW synchronous_standby_names").fetchone()[0] == names)
 
 
 def has_slot(postgres):

@@ -9,7 +9,7 @@ import pytest
 
 from harness.caching import ITEMS, OPTIONS, READ, Cache, value
 from harness.counters import COUNTERS, Counters
-from harness.postgres import Database, Postgres
+from harness.postgres import Database, Postgres, name_standbys
 from harness.tap import Tap
 from harness.wait import seconds, until
 
@@ -455,15 +455,6 @@ def test_c11_the_name_of_the_slot(fed, database, new_pooler):
 
 
 # --- commits that wait for Weir
-
-def name_standbys(database, names):
-    """Sets synchronous_standby_names, and waits until everybody knows."""
-    with database.connect() as admin:
-        admin.execute("SET synchronous_commit = off")
-        admin.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
-        admin.execute("SELECT pg_reload_conf()")
-        until("it is in force", lambda: admin.execute("SHOW synchronous_standby_names").fetchone()[0] == names)
-
 
 @pytest.fixture
 def synchronous(new_pooler, own):

@@ -382,11 +382,11 @@ enum cache_word { CACHE_WRITE_GO, CACHE_WRITE_WAIT, CACHE_WRITE_REFUSED };
 enum cache_word cache_write_may_go(struct cache_write *write, void (*done)(void *context), void *context);
 
 /*
- * The three ends; each consumes the write. Commit: call when PostgreSQL has answered, and hold that answer
- * back until true is returned, or `done` is called on this worker (tokens may live elsewhere some day; in
- * process it is at once). When in doubt commit: it only costs hits.
+ * The three ends; each consumes the write. Commit: when PostgreSQL has answered, before that is passed on;
+ * other Weirs hear of it some time later, until when what they have been told before stands. When in doubt
+ * commit: it only costs hits.
  */
-bool cache_write_commit(struct cache_write *write, void (*done)(void *context), void *context);
+void cache_write_commit(struct cache_write *write);
 /* It is certain that all of it was rolled back. */
 void cache_write_rollback(struct cache_write *write);
 /* The connection to backend `pid` was lost, or given up, after the mark: marked until the backend is proven

@@ -131,12 +131,11 @@ struct redis_link *share_client_link(struct share_client *c, const struct cache_
 /* --- writes --- */
 
 /*
- * After database_write_mark, before the bytes leave: SHARE_GO, they may; SHARE_WAIT: ask again when `done`
- * has been called, on this thread; SHARE_REFUSED: neither the ledger nor the fence can be reached. On the
- * thread of the write's client.
+ * After database_write_mark, before the bytes leave: CACHE_WRITE_GO, they may; CACHE_WRITE_WAIT: ask again
+ * when `done` has been called, on this thread; CACHE_WRITE_REFUSED: neither the ledger nor the fence can be
+ * reached. On the thread of the write's client.
  */
-enum share_word { SHARE_GO, SHARE_WAIT, SHARE_REFUSED };
-enum share_word share_announce(struct database_write *w, void (*done)(void *context), void *context);
+enum cache_word share_announce(struct database_write *w, void (*done)(void *context), void *context);
 /* `done` will not be called. */
 void share_forget_waiter(struct database_write *w);
 /* The write has ended; its mark, if any, is ended in the ledger, now or when Redis answers again. Any thread;

@@ -91,9 +91,8 @@ enum cached_send {
 enum cached_send cached_sending(struct lease *lease, struct sql_class *class, const struct cache_row *row);
 /* What it is answered behind has grown since cached_sending, when the next place in `owed` was this. */
 void cached_moved(struct lease *lease, uint64_t place);
-/* ReadyForQuery outside a block: what was written is visible. False: it may not be told yet; the server is
- * read again when it may. */
-APART bool cached_commit(struct lease *lease);
+/* ReadyForQuery outside a block, before it is passed on: what was written is visible. */
+APART void cached_commit(struct lease *lease);
 /* The lease ends: if a write is still open, nobody knows whether it took place. */
 void cached_lost(struct lease *lease);
 

@@ -39,7 +39,6 @@ struct lease {
     struct statement *portal_statement; /* what the unnamed portal runs; counted */
     struct cache_row portal_row;        /* that it writes */
     struct cache_fill *fill;            /* where the answer under way is stored, if all goes well */
-    struct cached_bump *bump;           /* a confirmation of the cache that is waited for */
     struct cache_write *write;          /* what this transaction writes, as far as the cache is concerned */
     uint64_t write_place;     /* in `owed`: where the last statement of it is answered, or earlier */
     uint64_t end_place;       /* in `owed`: behind the last that may end the transaction */

@@ -105,6 +105,11 @@ struct bind_view {
 bool decode_bind(struct slice body, struct bind_view *out);
 /* Only the two names and tail_offset; the body may be cut off behind them. */
 bool decode_bind_names(struct slice body, struct bind_view *out);
+/* All but these three, of the part that begins at tail_offset. */
+bool decode_bind_tail(struct slice tail, struct bind_view *out);
+/* The value of $number and its format code, where there is such a parameter; NULL is empty and `*is_null`. */
+bool decode_bind_value(const struct bind_view *bind, uint16_t number, struct slice *value, bool *is_null,
+                       uint16_t *format);
 
 /* Describe and Close: kind 'S' (statement) or 'P' (portal), and the name. */
 struct target_view {

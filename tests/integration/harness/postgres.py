@@ -187,6 +187,15 @@ class Postgres:
                 " AND pid <> pg_backend_pid()", (dbname,)).fetchone()[0]
 
 
+def name_standbys(database, names):
+    """Sets synchronous_standby_names of a cluster, or of a database's, and waits until everybody knows."""
+    with database.connect() as admin:
+        admin.execute("SET synchronous_commit = off")
+        admin.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+        admin.execute("SELECT pg_reload_conf()")
+        until("it is in force", lambda: admin.execute("SHOW synchronous_standby_names").fetchone()[0] == names)
+
+
 class Standby(Postgres):
     """A streaming standby of a running cluster, at another address of the loopback and the same port."""
 

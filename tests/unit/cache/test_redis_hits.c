@@ -120,7 +120,7 @@ static void write_users(struct world *w)
     struct cache_write *write = cache_write_new(w->worker, w->database);
     cache_write_add(write, w->scope, class, NULL);
     cache_write_mark(write);
-    assert_true(cache_write_commit(write, NULL, NULL));
+    cache_write_commit(write);
     sql_class_unref(class);
 }
 

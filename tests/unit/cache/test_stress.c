@@ -156,7 +156,7 @@ static void write_row(struct client *c)
         return;
     }
     uint64_t mine = atomic_fetch_add(&world.row, 1) + 1;
-    cache_write_commit(write, NULL, NULL);
+    cache_write_commit(write);
     raise_to(&world.completed, mine);
 }
 
