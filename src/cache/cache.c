@@ -6,6 +6,7 @@
 
 #include "weir/cache/check.h"
 #include "weir/cache/database.h"
+#include "weir/cache/fill.h"
 #include "weir/cache/flight.h"
 #include "weir/cache/redis_target.h"
 #include "weir/cache/scope.h"
@@ -206,6 +207,8 @@ void cache_worker_free(struct cache_worker *w)
     share_client_free(w->share);
     verdicts_free(w->verdicts);
     buf_free(&w->key);
+    free(w->spare_wait);
+    fill_free_spares(w);
     free(w);
 }
 

@@ -334,11 +334,12 @@ struct catalog *database_catalog(struct cache_database *d, uint64_t *version)
 }
 
 /* A standby, or another server behind the same name, must not fill under the tokens of this one. */
-bool database_is_same_server(struct cache_database *d, struct slice baseline)
+bool database_is_same_server(struct cache_database *d, struct slice baseline, uint64_t *version)
 {
     char prefix[64];
     int len = -1;
     pthread_mutex_lock(&d->group->mutex);
+    *version = atomic_load(&d->version);
     if (d->catalog != NULL) {
         const struct catalog_facts *facts = catalog_get_facts(d->catalog);
         len = snprintf(prefix, sizeof(prefix), "%u/%llu/", facts->database_oid,

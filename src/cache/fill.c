@@ -19,11 +19,62 @@
 
 /* --- life --- */
 
+enum {
+    SPARES = 32,
+    SPARE_ROOM = 1024, /* bytes behind a fill, and of each part, that a spare may keep */
+};
+
+/* One with nothing in it, and room for key and vector. */
+static struct cache_fill *take(struct cache_worker *w, size_t room)
+{
+    struct cache_fill *fill = w->spare_fills;
+    if (room <= SPARE_ROOM && fill != NULL) {
+        w->spare_fills = fill->next_spare;
+        w->spare_fill_count--;
+        return fill;
+    }
+    room = room < SPARE_ROOM ? SPARE_ROOM : room;
+    fill = malloc(sizeof(*fill) + room);
+    if (fill != NULL)
+        *fill = (struct cache_fill){.worker = w, .room = room};
+    return fill;
+}
+
+/* All that is kept is the memory. */
+static bool keep(struct cache_worker *w, struct cache_fill *fill)
+{
+    if (fill->room > SPARE_ROOM || w->spare_fill_count >= SPARES)
+        return false;
+    struct cache_fill spare = {.worker = w, .room = fill->room, .next_spare = w->spare_fills};
+    for (int i = 0; i < ENTRY_PART_COUNT; i++) {
+        if (fill->parts[i].cap > SPARE_ROOM)
+            buf_free(&fill->parts[i]);
+        buf_clear(&fill->parts[i]);
+        spare.parts[i] = fill->parts[i];
+    }
+    *fill = spare;
+    w->spare_fills = fill;
+    w->spare_fill_count++;
+    return true;
+}
+
+void fill_free_spares(struct cache_worker *w)
+{
+    for (struct cache_fill *fill; (fill = w->spare_fills) != NULL;) {
+        w->spare_fills = fill->next_spare;
+        for (int i = 0; i < ENTRY_PART_COUNT; i++)
+            buf_free(&fill->parts[i]);
+        free(fill);
+    }
+    w->spare_fill_count = 0;
+}
+
 struct cache_fill *fill_new(struct cache_worker *w, const struct cache_request *r,
-                            const struct entry_key *key, const struct verdict *verdict)
+                            const struct entry_key *key, const struct verdict *verdict,
+                            struct generation *row)
 {
     size_t count = verdict->slot_count + 2u; /* at most */
-    struct cache_fill *fill = calloc(1, sizeof(*fill) + count * sizeof(struct vector_item) + key->bytes.len);
+    struct cache_fill *fill = take(w, count * sizeof(struct vector_item) + key->bytes.len);
     if (fill == NULL)
         return NULL;
     struct vector_item *vector = (void *)(fill + 1);
@@ -32,13 +83,11 @@ struct cache_fill *fill_new(struct cache_worker *w, const struct cache_request *
     fill->flight.key = (struct entry_key){{key->hash[0], key->hash[1]}, slice_make(bytes, key->bytes.len)};
     fill->flight.vector = vector;
     if (r->shape == CACHE_DESCRIBE) { /* a description: the epoch alone */
-        vector[0].slot = generation_ref(verdict->slots[0]);
+        vector[0] = (struct vector_item){.slot = generation_ref(verdict->slots[0])};
         fill->flight.vector_count = fill->flight.found_count = 1;
     } else {
-        const struct cache_values values = request_values(r);
-        fill->flight.vector_count = verdict_vector(verdict, &values, vector, &fill->flight.found_count);
+        fill->flight.vector_count = verdict_vector(verdict, row, vector, &fill->flight.found_count);
     }
-    fill->worker = w;
     fill->scope = cache_scope_ref(r->scope);
     fill->version = verdict->version;
     fill->ttl_us = r->ttl_us;
@@ -53,10 +102,12 @@ void fill_free(struct cache_fill *fill)
         return;
     for (size_t i = 0; i < fill->flight.vector_count; i++)
         generation_unref(fill->flight.vector[i].slot);
-    for (int i = 0; i < ENTRY_PART_COUNT; i++)
-        buf_free(&fill->parts[i]);
     cache_scope_unref(fill->scope);
     check_free(fill->check);
+    if (keep(fill->worker, fill))
+        return;
+    for (int i = 0; i < ENTRY_PART_COUNT; i++)
+        buf_free(&fill->parts[i]);
     free(fill);
 }
 
@@ -76,16 +127,27 @@ bool fill_remember(struct cache_fill *fill)
 struct cache_wait *wait_new(struct cache_worker *w, const struct cache_request *r, cache_answered answered,
                             void *context)
 {
-    struct cache_wait *wait = calloc(1, sizeof(*wait));
+    struct cache_wait *wait = w->spare_wait != NULL ? w->spare_wait : malloc(sizeof(*wait));
+    w->spare_wait = NULL;
     if (wait == NULL)
         return NULL;
-    wait->worker = w;
-    wait->database = r->scope->database; /* lives as long as the cache */
-    wait->answered = answered;
-    wait->context = context;
-    wait->ttl_us = r->ttl_us;
-    wait->needs_description = (r->flags & CACHE_NEEDS_DESCRIPTION) != 0;
+    *wait = (struct cache_wait){
+        .worker = w,
+        .database = r->scope->database, /* lives as long as the cache */
+        .answered = answered,
+        .context = context,
+        .ttl_us = r->ttl_us,
+        .needs_description = (r->flags & CACHE_NEEDS_DESCRIPTION) != 0,
+    };
     return wait;
+}
+
+void wait_free(struct cache_wait *wait)
+{
+    if (wait != NULL && wait->worker->spare_wait == NULL)
+        wait->worker->spare_wait = wait;
+    else
+        free(wait);
 }
 
 /* The entry may have grown old in the mailbox, or may say too little for this one. */
@@ -126,7 +188,7 @@ static void deliver(struct mail *mail)
     }
     cache_answered answered = wait->answered;
     void *context = wait->context;
-    free(wait);
+    wait_free(wait);
     answered(context, &answer);
 }
 
@@ -145,7 +207,7 @@ void wait_tell(struct cache_wait *wait, const struct cache_answer *answer)
 void cache_wait_cancel(struct cache_wait *wait)
 {
     if (flight_leave(wait->worker->cache->flights, &wait->waiter))
-        free(wait);
+        wait_free(wait);
     else
         wait->is_cancelled = true;
 }
@@ -186,11 +248,24 @@ void fill_pass_on(struct cache_fill *fill)
 
 /* --- the fetcher's calls --- */
 
+/* Is the scope's baseline of the server whose catalog the vector was chosen by? fill_remember looks whether
+ * it is still that one. */
+static bool is_same_server(const struct cache_fill *fill)
+{
+    struct cache_scope *scope = fill->scope;
+    if (atomic_load_explicit(&scope->matched_version, memory_order_relaxed) == fill->version)
+        return true;
+    uint64_t version;
+    bool is_same = database_is_same_server(scope->database, scope->baseline, &version);
+    if (is_same)
+        atomic_store_explicit(&scope->matched_version, version, memory_order_relaxed);
+    return is_same;
+}
+
 bool cache_fill_start(struct cache_fill *fill, struct slice baseline, uint64_t now_us)
 {
     fill->started_us = now_us;
-    fill->is_started = slice_equal(fill->scope->baseline, baseline) &&
-                       database_is_same_server(fill->scope->database, baseline) &&
+    fill->is_started = slice_equal(fill->scope->baseline, baseline) && is_same_server(fill) &&
                        database_is_believed(fill->scope->database, now_us) && fill_remember(fill);
     /* Nobody should wait for what will not be stored. */
     if (!fill->is_started)

@@ -105,6 +105,8 @@ bool flight_join(struct flight_table *t, const struct entry_key *key, struct fli
 
 bool flight_remember(struct flight_table *t, struct flight *flight)
 {
+    if (!flight->is_listed) /* then nobody else sees it */
+        return vector_remember(flight->vector, flight->vector_count);
     struct shard *shard = shard_for(t, &flight->key);
     pthread_mutex_lock(&shard->mutex);
     bool is_clean = vector_remember(flight->vector, flight->vector_count);

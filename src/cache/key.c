@@ -9,6 +9,12 @@
 #include <xxhash.h>
 #pragma GCC diagnostic pop
 
+static inline void put_u32(uint8_t *to, uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        to[i] = (uint8_t)(value >> (24 - 8 * i));
+}
+
 bool key_build(struct buf *scratch, const struct key_parts *parts, uint64_t seed, struct entry_key *key)
 {
     buf_clear(scratch);
@@ -18,11 +24,14 @@ bool key_build(struct buf *scratch, const struct key_parts *parts, uint64_t seed
     if (parts->text.len > UINT32_MAX || parts->bind.len > UINT32_MAX ||
         !buf_reserve(scratch, FIXED + parts->text.len + types + parts->bind.len))
         return false;
-    buf_append_u64(scratch, parts->scope);
-    buf_append_u8(scratch, parts->shape);
-    buf_append_u32(scratch, (uint32_t)parts->text.len);
-    buf_append_u32(scratch, (uint32_t)parts->parameter_type_count);
-    buf_append_u32(scratch, (uint32_t)parts->bind.len);
+    uint8_t fixed[FIXED];
+    put_u32(fixed, (uint32_t)(parts->scope >> 32));
+    put_u32(fixed + 4, (uint32_t)parts->scope);
+    fixed[8] = parts->shape;
+    put_u32(fixed + 9, (uint32_t)parts->text.len);
+    put_u32(fixed + 13, (uint32_t)parts->parameter_type_count);
+    put_u32(fixed + 17, (uint32_t)parts->bind.len);
+    buf_append(scratch, fixed, FIXED);
     buf_append_slice(scratch, parts->text);
     buf_append(scratch, parts->parameter_types, types);
     buf_append_slice(scratch, parts->bind);

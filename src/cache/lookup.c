@@ -2,8 +2,6 @@
  * lookup: the way of a read: objections that cost nothing, the verdict, the key, the store, the flight,
  * Redis.
  */
-#include <stdlib.h>
-
 #include "share_reads.h"
 #include "weir/cache/cache.h"
 #include "weir/cache/check.h"
@@ -17,6 +15,13 @@
 #include "weir/cache/verdict.h"
 #include "weir/cache/worker.h"
 #include "weir/sql/template.h"
+
+/* What is known of a question on its way. */
+struct question {
+    struct verdict *verdict;
+    struct entry_key key;
+    struct generation *row; /* that is read, where it is one */
+};
 
 /* --- may it --- */
 
@@ -57,9 +62,6 @@ static enum cache_reason judge_parameters(const struct cache_request *r)
         if (!policy_is_type_harmless(r->parameter_types[i]))
             return CACHE_REASON_PARAMETER;
     if (r->shape == CACHE_EXECUTE && policy_has_datetime_word(r->bind))
-        return CACHE_REASON_TIME;
-    /* Words outside of literals count as well: that costs little, and needs no lexer to be right. */
-    if (template_has_datetime_word(r->text))
         return CACHE_REASON_TIME;
     return CACHE_REASON_NONE;
 }
@@ -217,24 +219,24 @@ static void lead(struct cache_worker *w, struct cache_fill *fill, struct cache_w
         cache_count(&w->counters.redis_skipped, 1);
         flight_leave(w->cache->flights, &wait->waiter);
     }
-    free(wait);
+    wait_free(wait);
     answer_miss(w, fill, answer);
 }
 
 /* What the parameters are need not be looked at before: with such ones nothing is ever stored to be found. */
-static enum cache_reason ask(struct cache_worker *w, const struct cache_request *r, struct verdict *verdict,
-                             const struct entry_key *key, struct cache_wait *wait,
-                             struct cache_answer *answer)
+static enum cache_reason ask(struct cache_worker *w, const struct cache_request *r, const struct question *q,
+                             struct cache_wait *wait, struct cache_answer *answer)
 {
     enum cache_reason reason = judge_parameters(r);
-    struct cache_fill *fill = reason == CACHE_REASON_NONE ? fill_new(w, r, key, verdict) : NULL;
+    struct cache_fill *fill =
+        reason == CACHE_REASON_NONE ? fill_new(w, r, &q->key, q->verdict, q->row) : NULL;
     if (fill == NULL) {
-        free(wait);
+        wait_free(wait);
         return reason != CACHE_REASON_NONE ? reason : CACHE_REASON_MEMORY;
     }
     if (!fill_remember(fill)) {
         fill_free(fill);
-        free(wait);
+        wait_free(wait);
         return CACHE_REASON_WRITE_UNDER_WAY;
     }
     bool asks_redis = wait != NULL && w->redis != NULL && store_redis_is_up(w->redis);
@@ -245,11 +247,11 @@ static enum cache_reason ask(struct cache_worker *w, const struct cache_request 
     case FLIGHT_JOINED:
         fill_free(fill);
         cache_count(&w->counters.joins, 1);
-        payoff_join(&verdict->payoff, r->now_us);
+        payoff_join(&q->verdict->payoff, r->now_us);
         *answer = (struct cache_answer){.outcome = CACHE_WAIT, .wait = wait};
         break;
     case FLIGHT_APART:
-        free(wait);
+        wait_free(wait);
         answer_miss(w, fill, answer);
         break;
     }
@@ -271,7 +273,7 @@ static bool is_worth_it(const struct cache_request *r, struct verdict *verdict)
     if (!verdict->payoff.is_off || r->shape == CACHE_DESCRIBE)
         return true;
     const struct cache_values values = request_values(r);
-    verdict_note_row(verdict, &values);
+    verdict_note_row(verdict, verdict_row(verdict, &values));
     return payoff_question(&verdict->payoff, verdict_versions(verdict));
 }
 
@@ -296,10 +298,11 @@ static bool is_to_be_checked(struct cache_worker *w, const struct cache_request 
 }
 
 /* The hit goes to PostgreSQL like a miss that nobody else waits for. False: it stays a hit. */
-static bool begin_check(struct cache_worker *w, const struct cache_request *r, const struct verdict *verdict,
-                        const struct entry_key *key, struct entry *entry, struct cache_answer *answer)
+static bool begin_check(struct cache_worker *w, const struct cache_request *r, const struct question *q,
+                        struct entry *entry, struct cache_answer *answer)
 {
-    struct cache_fill *fill = fill_new(w, r, key, verdict);
+    const struct cache_values values = request_values(r);
+    struct cache_fill *fill = fill_new(w, r, &q->key, q->verdict, verdict_row(q->verdict, &values));
     if (fill == NULL)
         return false;
     fill->check = check_new(entry, r->text);
@@ -312,55 +315,66 @@ static bool begin_check(struct cache_worker *w, const struct cache_request *r, c
     return true;
 }
 
+static void answer_hit(struct cache_worker *w, const struct cache_request *r, struct verdict *verdict,
+                       struct entry *entry, struct cache_answer *answer)
+{
+    uint64_t cost_us = entry_cost_us(entry);
+    cache_count(&w->counters.hits, 1);
+    cache_count(&w->counters.saved_us, cost_us);
+    verdict->hits++;
+    verdict->saved_us += cost_us;
+    if (r->shape != CACHE_DESCRIBE)
+        payoff_hit(&verdict->payoff, cost_us, r->now_us);
+    *answer = (struct cache_answer){.outcome = CACHE_HIT, .entry = entry};
+}
+
+static void note_miss(const struct cache_request *r, struct question *q)
+{
+    q->verdict->misses++;
+    if (r->shape == CACHE_DESCRIBE)
+        return;
+    const struct cache_values values = request_values(r);
+    q->row = verdict_row(q->verdict, &values);
+    verdict_note_row(q->verdict, q->row);
+    payoff_miss(&q->verdict->payoff, verdict_versions(q->verdict), r->now_us);
+}
+
 void cache_lookup(struct cache_worker *w, const struct cache_request *r, cache_answered answered,
                   void *context, struct cache_answer *answer)
 {
-    struct verdict *verdict = NULL;
-    enum cache_reason reason = judge(w, r, &verdict);
-    if (verdict != NULL)
-        verdict->calls++;
-    if (reason == CACHE_REASON_NONE && !is_worth_it(r, verdict))
+    struct question q = {.verdict = NULL};
+    enum cache_reason reason = judge(w, r, &q.verdict);
+    if (q.verdict != NULL)
+        q.verdict->calls++;
+    if (reason == CACHE_REASON_NONE && !is_worth_it(r, q.verdict))
         reason = CACHE_REASON_NOT_WORTH;
-    struct entry_key key;
-    if (reason == CACHE_REASON_NONE && !make_key(w, r, &key))
+    if (reason == CACHE_REASON_NONE && !make_key(w, r, &q.key))
         reason = CACHE_REASON_MEMORY;
     if (reason != CACHE_REASON_NONE) {
         answer_pass(w, reason, answer);
         return;
     }
-    struct entry *entry = find(w, r, verdict, &key);
+    struct entry *entry = find(w, r, q.verdict, &q.key);
     if (w->share != NULL) {
-        verdict->hits += entry != NULL;
-        verdict->misses += entry == NULL;
+        q.verdict->hits += entry != NULL;
+        q.verdict->misses += entry == NULL;
         reason = entry == NULL ? judge_parameters(r) : CACHE_REASON_NONE;
         if (reason == CACHE_REASON_NONE)
-            reason = share_lookup(w, r, verdict, &key, entry, answered, context, answer);
+            reason = share_lookup(w, r, q.verdict, &q.key, entry, answered, context, answer);
         if (reason != CACHE_REASON_NONE)
             answer_pass(w, reason, answer);
         return;
     }
     if (entry != NULL) {
-        if (is_to_be_checked(w, r) && begin_check(w, r, verdict, &key, entry, answer))
-            return;
-        cache_count(&w->counters.hits, 1);
-        cache_count(&w->counters.saved_us, entry_cost_us(entry));
-        verdict->hits++;
-        verdict->saved_us += entry_cost_us(entry);
-        if (r->shape != CACHE_DESCRIBE)
-            payoff_hit(&verdict->payoff, entry_cost_us(entry), r->now_us);
-        *answer = (struct cache_answer){.outcome = CACHE_HIT, .entry = entry};
+        if (!is_to_be_checked(w, r) || !begin_check(w, r, &q, entry, answer))
+            answer_hit(w, r, q.verdict, entry, answer);
         return;
     }
-    verdict->misses++;
-    if (r->shape != CACHE_DESCRIBE) {
-        const struct cache_values values = request_values(r);
-        verdict_note_row(verdict, &values);
-        payoff_miss(&verdict->payoff, verdict_versions(verdict), r->now_us);
-    }
+    note_miss(r, &q);
     /* Without memory for a wait there is simply no waiting. */
     struct cache_wait *wait =
         (r->flags & CACHE_NO_WAIT) == 0 && answered != NULL ? wait_new(w, r, answered, context) : NULL;
-    reason = ask(w, r, verdict, &key, wait, answer);
+    reason = ask(w, r, &q, wait, answer);
     if (reason != CACHE_REASON_NONE)
         answer_pass(w, reason, answer);
 }

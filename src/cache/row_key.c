@@ -70,6 +70,15 @@ static bool is_cast_fit(const struct row_key *key)
     return false;
 }
 
+static bool find_literal(const struct cache_values *values, unsigned literal, struct slice *bytes)
+{
+    const struct template *t = values->template;
+    if (t == NULL || literal >= t->place_count)
+        return template_literal(values->text, literal, bytes);
+    *bytes = slice_make(values->text.data + t->places[literal].start, t->places[literal].len);
+    return t->places[literal].is_plain;
+}
+
 static bool find(const struct row_key *key, const struct cache_values *values, struct given *given)
 {
     const struct sql_equality *e = &key->equality;
@@ -77,7 +86,7 @@ static bool find(const struct row_key *key, const struct cache_values *values, s
         return false;
     *given = (struct given){SLICE_EMPTY, false};
     if (e->param == 0)
-        return template_literal(values->text, e->literal, &given->bytes);
+        return find_literal(values, e->literal, &given->bytes);
     uint32_t type = e->param <= values->type_count ? values->types[e->param - 1] : TYPE_INFERRED;
     struct bind_view bind;
     bool is_null;

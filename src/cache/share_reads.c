@@ -16,6 +16,7 @@
 #include "weir/cache/scope.h"
 #include "weir/cache/store_memory.h"
 #include "weir/cache/store_redis.h"
+#include "weir/cache/verdict.h"
 #include "weir/cache/worker.h"
 #include "weir/util/clock.h"
 
@@ -263,7 +264,9 @@ enum cache_reason share_lookup(struct cache_worker *w, const struct cache_reques
     struct share_place *place;
     struct redis_link *link = share_client_link(w->share, r->scope->database, &place);
     struct shared_read *read = link != NULL && told != NULL ? calloc(1, sizeof(*read)) : NULL;
-    struct cache_fill *fill = read != NULL ? fill_new(w, r, key, verdict) : NULL;
+    const struct cache_values values = request_values(r);
+    struct cache_fill *fill =
+        read != NULL ? fill_new(w, r, key, verdict, verdict_row(verdict, &values)) : NULL;
     struct cache_wait *wait = fill != NULL ? wait_new(w, r, told, context) : NULL;
     enum cache_reason reason = link == NULL || told == NULL ? CACHE_REASON_LEDGER : CACHE_REASON_MEMORY;
     if (wait == NULL)
@@ -289,7 +292,7 @@ failed:
     if (reason == CACHE_REASON_LEDGER)
         cache_count(&w->counters.redis_skipped, 1);
     fill_free(fill);
-    free(wait);
+    wait_free(wait);
     free(read);
     entry_unref(entry);
     return reason;

@@ -245,8 +245,7 @@ static void add_row_slots(struct verdict *v, const struct catalog *catalog)
         v->read_row.relation = 0;
 }
 
-/* NULL where the read is not of one row, or not for certain. */
-static struct generation *row_of(const struct verdict *v, const struct cache_values *values)
+struct generation *verdict_row(const struct verdict *v, const struct cache_values *values)
 {
     uint64_t hash;
     if (v->read_row.relation == 0 || !row_key_hash(&v->read_row, values, &hash))
@@ -254,9 +253,8 @@ static struct generation *row_of(const struct verdict *v, const struct cache_val
     return generations_key(v->scope->database->generations, hash);
 }
 
-void verdict_note_row(struct verdict *v, const struct cache_values *values)
+void verdict_note_row(struct verdict *v, struct generation *row)
 {
-    struct generation *row = row_of(v, values);
     if (row == NULL)
         return;
     uint64_t number = generation_read(row);
@@ -265,18 +263,18 @@ void verdict_note_row(struct verdict *v, const struct cache_values *values)
     v->asked_number = number;
 }
 
-size_t verdict_vector(const struct verdict *v, const struct cache_values *values, struct vector_item *items,
+size_t verdict_vector(const struct verdict *v, struct generation *row, struct vector_item *items,
                       size_t *found_count)
 {
     size_t count = 0;
-    struct generation *row = row_of(v, values);
     for (uint32_t i = 0; i < v->slot_count; i++)
-        items[count++].slot = generation_ref(row != NULL && i == 1 ? v->whole : v->slots[i]);
+        items[count++] =
+            (struct vector_item){.slot = generation_ref(row != NULL && i == 1 ? v->whole : v->slots[i])};
     if (row != NULL)
-        items[count++].slot = generation_ref(row);
+        items[count++] = (struct vector_item){.slot = generation_ref(row)};
     *found_count = count;
     if (row != NULL)
-        items[count++].slot = generation_ref(v->new);
+        items[count++] = (struct vector_item){.slot = generation_ref(v->new)};
     if (!v->class->statements[0].is_row_for_row)
         *found_count = count;
     return count;

@@ -234,6 +234,14 @@ static void drop_answer(struct cache_answer *answer, enum cache_abort why)
         cache_fill_abort(answer->fill, why);
 }
 
+static void free_ask(struct session_worker *session, struct cached_ask *ask)
+{
+    if (session->spare_ask == NULL)
+        session->spare_ask = ask;
+    else
+        free(ask);
+}
+
 bool cached_is_waiting(const struct client *client)
 {
     return client->ask != NULL && client->ask->is_waiting;
@@ -249,7 +257,7 @@ void cached_forget(struct client *client)
         cache_wait_cancel(ask->answer.wait);
     else
         drop_answer(&ask->answer, CACHE_ABORT_FETCHER);
-    free(ask);
+    free_ask(client->session, ask);
 }
 
 static void answered(void *context, const struct cache_answer *answer)
@@ -269,12 +277,13 @@ static struct cached_ask *ask_cache(struct client *client, const struct cache_re
 {
     if (client->ask != NULL)
         return client->ask;
-    struct cached_ask *ask = calloc(1, sizeof(*ask));
+    struct session_worker *session = client->session;
+    struct cached_ask *ask = session->spare_ask != NULL ? session->spare_ask : malloc(sizeof(*ask));
+    session->spare_ask = NULL;
     if (ask == NULL)
         return NULL;
-    ask->client = client;
-    ask->since_us = clock_event_us();
-    cache_lookup(client->session->cache, request, answered, ask, &ask->answer);
+    *ask = (struct cached_ask){.client = client, .since_us = clock_event_us()};
+    cache_lookup(session->cache, request, answered, ask, &ask->answer);
     ask->is_waiting = ask->answer.outcome == CACHE_WAIT;
     client->ask = ask;
     return ask;
@@ -302,7 +311,7 @@ static void account_hit(struct client *client, const struct cached_ask *ask, siz
 
 static void settle(struct client *client)
 {
-    free(client->ask);
+    free_ask(client->session, client->ask);
     client->ask = NULL;
 }
 
@@ -347,9 +356,9 @@ static void write_pieces(struct client *client, struct buf *front, struct slice 
     buf_free(back);
 }
 
-enum cached_step cached_query(struct client *client, struct sql_class *class, uint32_t text_flags,
-                              struct slice text)
+enum cached_step cached_query(struct client *client, const struct memo_answer *known, struct slice text)
 {
+    struct sql_class *class = known->class;
     if (client->ask == NULL &&
         (!may_ask(client) || !(class->flags & SQL_CLASS_READ_CANDIDATE) || cached_scope(client) == NULL))
         return CACHED_RELAY;
@@ -357,9 +366,10 @@ enum cached_step cached_query(struct client *client, struct sql_class *class, ui
         .scope = client->scope,
         .mode = client->cache_mode,
         .shape = CACHE_SIMPLE,
-        .flags = facts(client, class, text_flags),
+        .flags = facts(client, class, known->text_flags),
         .class = class,
         .text = text,
+        .template = known->template,
         .ttl_us = ttl_of(client, class),
         .now_us = clock_event_us(),
     };
@@ -578,7 +588,7 @@ uint8_t cached_begin_fill(struct lease *lease, bool is_description)
     const struct server_baseline *baseline = lease->server->baseline;
     struct slice fingerprint =
         baseline != NULL ? slice_make(baseline->bytes, baseline->fingerprint_len) : SLICE_EMPTY;
-    if (!cache_fill_start(fill, fingerprint, clock_now_us())) {
+    if (!cache_fill_start(fill, fingerprint, clock_event_us())) {
         cache_fill_abort(fill, CACHE_ABORT_ANSWER);
         return 0;
     }
@@ -595,7 +605,7 @@ void cached_end_fill(struct lease *lease, bool is_complete)
     lease->fill = NULL;
     if (is_complete) {
         struct counters *counters = &lease->server->part->counters;
-        enum cache_committed committed = cache_fill_commit(fill, clock_now_us());
+        enum cache_committed committed = cache_fill_commit(fill, clock_event_us());
         if (committed == CACHE_STORED)
             counter_bump(&counters->cache_fills);
         else if (committed == CACHE_OVERTAKEN)

@@ -280,9 +280,8 @@ static enum route_step on_query(struct client *client, const struct frame *frame
         answer_here(client, class, &decision);
         return ROUTE_DONE;
     }
-    enum cached_step step = is_whole && client->cache_mode != CACHE_OFF
-                                ? cached_query(client, class, answer.text_flags, text)
-                                : CACHED_RELAY;
+    enum cached_step step =
+        is_whole && client->cache_mode != CACHE_OFF ? cached_query(client, &answer, text) : CACHED_RELAY;
     if (step != CACHED_RELAY)
         return step == CACHED_ANSWERED ? ROUTE_DONE : ROUTE_WAIT;
     return send_query(client, class, frame, whole);

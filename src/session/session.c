@@ -135,6 +135,7 @@ void session_worker_free(struct session_worker *session)
     for (size_t i = 0; i < RECENT_STATEMENTS; i++)
         statement_unref(session->recents[i].statement);
     lease_free_spares(session);
+    free(session->spare_ask);
     cache_worker_free(session->cache);
     memo_free(session->memo);
     if (session->outbox != NULL)

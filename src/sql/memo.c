@@ -217,8 +217,8 @@ static struct sql_class *look_up(struct memo *memo, struct slice text, bool *was
 
 struct memo_answer memo_classify(struct memo *memo, struct slice text, bool is_readable)
 {
-    struct memo_answer answer = {sql_class_unparsable(), UINT32_MAX, {0, 0}, true};
-    memo->last = (struct template){{0, 0}, text, TEMPLATE_SPECIAL};
+    struct memo_answer answer = {sql_class_unparsable(), UINT32_MAX, {0, 0}, NULL, true};
+    memo->last = (struct template){.text = text, .flags = TEMPLATE_SPECIAL};
     if (is_readable && text.len > SQL_PARSE_LIMIT) { /* too long to be remembered */
         sql_class_unref(memo->loose);
         answer.class = memo->loose = sql_classify(text);
@@ -226,6 +226,7 @@ struct memo_answer memo_classify(struct memo *memo, struct slice text, bool is_r
     }
     if (!is_readable || !template_make(text, &memo->scratch, &memo->last))
         return answer;
+    answer.template = &memo->last;
     answer.class = look_up(memo, text, &answer.was_known);
     answer.hash[0] = memo->last.hash[0];
     answer.hash[1] = memo->last.hash[1];

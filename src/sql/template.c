@@ -88,6 +88,7 @@ static uint8_t marker_of(enum lex_kind kind)
 static void make_exact(struct slice text, struct template *out)
 {
     out->text = text;
+    out->place_count = 0;
     out->flags = TEMPLATE_SPECIAL | TEMPLATE_DATETIME_WORD | TEMPLATE_SEMICOLON | TEMPLATE_BACKSLASH |
                  TEMPLATE_WIDE_WORD;
 }
@@ -100,12 +101,22 @@ static uint32_t string_flags(const struct lexeme *piece)
     return flags;
 }
 
-/* Fills flags and text; false when the text has to be its own template. `to` has room for text.len bytes. */
+static struct template_place place_of(struct slice text, const struct lexeme *piece)
+{
+    uint32_t start = (uint32_t)(piece->start - text.data), len = (uint32_t)piece->len;
+    if (piece->kind != LEX_STRING)
+        return (struct template_place){start, len, true};
+    return (struct template_place){start + 1, len - 2,
+                                   !piece->is_wide && memchr(piece->start + 1, '\'', len - 2) == NULL};
+}
+
+/* Fills all but the hash; false when the text has to be its own template. `to` has room for text.len bytes.
+ */
 static bool lift(struct slice text, uint8_t *to, struct template *out)
 {
     uint8_t *const start = to;
     bool after_semicolon = false;
-    uint32_t flags = 0;
+    uint32_t flags = 0, places = 0;
     struct lexer lexer = lex_start(text);
     const uint8_t *copied = text.data; /* everything before this is in the template */
     for (;;) {
@@ -133,6 +144,8 @@ static bool lift(struct slice text, uint8_t *to, struct template *out)
                 break;
             *to++ = marker;
             flags |= TEMPLATE_LIFTED | (piece.kind == LEX_STRING ? string_flags(&piece) : 0);
+            if (places < TEMPLATE_PLACES)
+                out->places[places++] = place_of(text, &piece);
         } else if (piece.kind == LEX_WORD && piece.is_wide) {
             flags |= TEMPLATE_WIDE_WORD;
         }
@@ -142,6 +155,7 @@ static bool lift(struct slice text, uint8_t *to, struct template *out)
             flags |= TEMPLATE_SEMICOLON;
     }
     out->flags = flags;
+    out->place_count = places;
     out->text = slice_make(start, (size_t)(to - start));
     return true;
 }
@@ -170,11 +184,9 @@ bool template_literal(struct slice text, unsigned place, struct slice *value)
             return false;
         if (marker_of(piece.kind) == 0 || place-- > 0)
             continue;
-        *value = slice_make(piece.start, piece.len);
-        if (piece.kind != LEX_STRING)
-            return true;
-        *value = slice_make(piece.start + 1, piece.len - 2);
-        return !piece.is_wide && memchr(value->data, '\'', value->len) == NULL;
+        const struct template_place found = place_of(text, &piece);
+        *value = slice_make(text.data + found.start, found.len);
+        return found.is_plain;
     }
 }
 

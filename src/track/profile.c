@@ -24,6 +24,7 @@ struct profile {
     uint32_t count;
     uint64_t hash;
     size_t bytes;                      /* of all names and values */
+    struct slice isolation;            /* default_transaction_isolation; empty when not set */
     struct profile_setting settings[]; /* by name; the text follows */
 };
 
@@ -108,6 +109,9 @@ static struct profile *build(struct profile_table *table, const struct profile_s
         text = copy_text(text, settings[i].name, &p->settings[i].name);
         text = copy_text(text, settings[i].value, &p->settings[i].value);
     }
+    bool has_isolation;
+    size_t at = find(p, SLICE_LITERAL("default_transaction_isolation"), &has_isolation);
+    p->isolation = has_isolation ? p->settings[at].value : SLICE_EMPTY;
     p->hash = hash_of(p);
     return p;
 }
@@ -327,6 +331,11 @@ bool profile_get(const struct profile *profile, struct slice name, struct slice 
     if (is_there && value != NULL)
         *value = profile->settings[at].value;
     return is_there;
+}
+
+struct slice profile_isolation(const struct profile *profile)
+{
+    return profile->isolation;
 }
 
 uint64_t profile_hash(const struct profile *profile)

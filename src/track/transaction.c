@@ -176,8 +176,8 @@ static uint8_t isolation_of(enum sql_isolation isolation)
 
 static uint8_t default_isolation(const struct transaction *tx)
 {
-    struct slice value;
-    if (!profile_get(tx->current, SLICE_LITERAL("default_transaction_isolation"), &value))
+    struct slice value = profile_isolation(tx->current);
+    if (value.len == 0)
         return TRANSACTION_ISOLATION_DEFAULT;
     return slice_equal_nocase(value, SLICE_LITERAL("read committed")) ||
                    slice_equal_nocase(value, SLICE_LITERAL("read uncommitted"))

@@ -35,6 +35,7 @@ struct control_options;
 struct feed_need;
 struct profile;
 struct sql_class;
+struct template;
 struct worker;
 
 /* --- process: control thread
@@ -215,6 +216,7 @@ struct cache_request {
     unsigned flags;
     struct sql_class *class;         /* of `text` */
     struct slice text;               /* exact bytes, without the NUL */
+    const struct template *template; /* of `text`; NULL: not taken apart */
     const uint32_t *parameter_types; /* as given in Parse, host order */
     size_t parameter_type_count;
     /* EXECUTE: the body of Bind after the two names, that is formats, values and result formats; must be
@@ -331,8 +333,9 @@ struct cache_write *cache_write_new(struct cache_worker *w, struct cache_databas
 
 /* The values of a statement; all of it may be empty. */
 struct cache_values {
-    struct slice text; /* with the literals */
-    struct slice bind; /* Bind's body after the two names */
+    struct slice text;               /* with the literals */
+    const struct template *template; /* of `text`; NULL: not taken apart */
+    struct slice bind;               /* Bind's body after the two names */
     const uint32_t *types;
     size_t type_count;
 };

@@ -123,9 +123,9 @@ bool database_is_believed(const struct cache_database *d, uint64_t now_us);
  * thread. */
 bool database_is_told_at_once(const struct cache_database *d);
 
-/* The fingerprint (cache_baseline_query) is of the server and database that the catalog was read from. Any
- * thread. */
-bool database_is_same_server(struct cache_database *d, struct slice baseline);
+/* The fingerprint (cache_baseline_query) is of the server and database that the catalog of this version
+ * (which is written) was read from. Any thread. */
+bool database_is_same_server(struct cache_database *d, struct slice baseline, uint64_t *version);
 
 /* Has PostgreSQL asked; the analysis is finished some time later, whatever happens. Once for each. Any
  * thread. */

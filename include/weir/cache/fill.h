@@ -18,6 +18,8 @@ struct verdict;
 
 struct cache_fill {
     struct flight flight; /* with key and vector */
+    struct cache_fill *next_spare;
+    size_t room; /* for them, behind this */
     struct cache_worker *worker;
     struct cache_scope *scope; /* a reference */
     uint64_t version;          /* of the catalog that the vector was chosen by */
@@ -50,18 +52,27 @@ struct cache_wait {
 static inline struct cache_values request_values(const struct cache_request *r)
 {
     return (struct cache_values){
-        .text = r->text, .bind = r->bind, .types = r->parameter_types, .type_count = r->parameter_type_count};
+        .text = r->text,
+        .template = r->template,
+        .bind = r->bind,
+        .types = r->parameter_types,
+        .type_count = r->parameter_type_count,
+    };
 }
 
 struct cache_fill *fill_new(struct cache_worker *w, const struct cache_request *r,
-                            const struct entry_key *key, const struct verdict *verdict);
-/* Frees a fill that is in no flight. */
+                            const struct entry_key *key, const struct verdict *verdict,
+                            struct generation *row);
+/* Frees a fill that is in no flight; its worker's thread. */
 void fill_free(struct cache_fill *fill);
+void fill_free_spares(struct cache_worker *w);
 /* Reads the vector; false when something is dirty, or the catalog is no longer the one it was chosen by. */
 bool fill_remember(struct cache_fill *fill);
 
 struct cache_wait *wait_new(struct cache_worker *w, const struct cache_request *r, cache_answered answered,
                             void *context);
+/* Of one that nobody tells; NULL is allowed. Its worker's thread. */
+void wait_free(struct cache_wait *wait);
 /* Posts the outcome to the one who waited. Takes over the references in the answer. Any thread. */
 void wait_tell(struct cache_wait *wait, const struct cache_answer *answer);
 

@@ -28,6 +28,8 @@ struct cache_scope {
     struct profile *profile;
     struct slice user;
     struct slice baseline;
+    _Atomic uint64_t
+        matched_version; /* of the catalog whose server the baseline is known to be of; 0: none */
     struct slice baseline_path;
     char *role; /* the effective one */
     struct search_path path;

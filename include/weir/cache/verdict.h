@@ -71,11 +71,15 @@ struct verdict_question {
 /* Valid until the next call. NULL when memory is out. */
 struct verdict *verdicts_get(struct verdicts *v, const struct verdict_question *q);
 
+/* The number of the one row that is read with these values; NULL where it is not of one row, or not for
+ * certain. It lives as long as the database. */
+struct generation *verdict_row(const struct verdict *v, const struct cache_values *values);
+
 /*
- * The vector's slots for a request: at most slot_count + 2 are written to `items`, with references, and
- * counted. The first `found_count` of them are enough once the row was found.
+ * The vector's slots for a read of `row` (NULL: of any): at most slot_count + 2 are written to `items`, with
+ * references, and counted. The first `found_count` of them are enough once the row was found.
  */
-size_t verdict_vector(const struct verdict *v, const struct cache_values *values, struct vector_item *items,
+size_t verdict_vector(const struct verdict *v, struct generation *row, struct vector_item *items,
                       size_t *found_count);
 
 /* Fills in what a verdict says to people: reason, detail, found, relations, generations, which may point into
@@ -89,9 +93,9 @@ void verdict_count(const struct verdicts *all, const struct verdict *v, struct c
  * when an answer was found old, or all rows may have been written. */
 uint64_t verdict_versions(const struct verdict *v);
 
-/* A read of one row was no hit: when the same is asked for again, and was written in between, an answer was
- * found old, or would have been. */
-void verdict_note_row(struct verdict *v, const struct cache_values *values);
+/* A read of `row` (NULL: of any) was no hit: when the same is asked for again, and was written in between, an
+ * answer was found old, or would have been. */
+void verdict_note_row(struct verdict *v, struct generation *row);
 
 /* Every verdict that there is. */
 void verdicts_each(const struct verdicts *v, void (*fn)(void *context, const struct verdict *verdict),

@@ -57,6 +57,9 @@ struct cache_worker {
     struct store_redis *redis; /* NULL with a share, which has keys of its own */
     struct share_client *share;
     struct buf key;
+    struct cache_fill *spare_fills; /* a miss begins and ends with each */
+    unsigned spare_fill_count;
+    struct cache_wait *spare_wait; /* most questions make one that nobody needs in the end; NULL for none */
     uint64_t random;
     unsigned until_check; /* so many hits; 0: to be drawn */
     struct cache_counters counters;

@@ -10,7 +10,7 @@
 
 #include "weir/cache/cache.h"
 #include "weir/session/lease.h"
-#include "weir/sql/classify.h"
+#include "weir/sql/memo.h"
 #include "weir/util/slice.h"
 #include "weir/util/cold.h"
 
@@ -50,7 +50,7 @@ bool cached_explain(struct pool_part *part, struct slice text, struct cache_temp
 /* --- reads --- */
 
 /* A simple query of one statement. */
-APART enum cached_step cached_query(struct client *client, struct sql_class *class, uint32_t text_flags,
+APART enum cached_step cached_query(struct client *client, const struct memo_answer *known,
                                     struct slice text);
 
 /* A batch of the extended protocol, if all of it is at the front of `data`; `used` is its length when

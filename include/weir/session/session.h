@@ -98,7 +98,8 @@ struct session_worker {
     struct list dead_leases;
     struct list forwards;     /* cancel requests on their way to peers, and those that wait for their turn */
     struct list spare_leases; /* for the next ones: a lease begins and ends with every transaction */
-    int depth;                /* callbacks on the stack */
+    struct cached_ask *spare_ask; /* for the next question to the cache */
+    int depth;                    /* callbacks on the stack */
     struct recent_statement recents[RECENT_STATEMENTS];
     struct greeting greetings[GREETINGS];
     size_t greeting_next;

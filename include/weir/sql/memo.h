@@ -18,9 +18,10 @@
 struct memo;
 
 struct memo_answer {
-    struct sql_class *class; /* borrowed: sql_class_ref it before the next memo_classify to keep it */
-    uint32_t text_flags;     /* enum template_flag of this very text */
-    uint64_t hash[2];        /* of the template: identity for statistics */
+    struct sql_class *class;         /* borrowed: sql_class_ref it before the next memo_classify to keep it */
+    uint32_t text_flags;             /* enum template_flag of this very text */
+    uint64_t hash[2];                /* of the template: identity for statistics */
+    const struct template *template; /* of this text, until the next memo_classify; NULL: not taken apart */
     bool was_known;
 };
 

@@ -29,11 +29,21 @@ enum template_flag {
         32, /* an unquoted identifier with bytes over 127: its folding is the server's affair */
 };
 
+enum { TEMPLATE_PLACES = 4 };
+
+/* Of a literal in the text that was taken apart. */
+struct template_place {
+    uint32_t start, len; /* a string without its quotes */
+    bool is_plain;       /* it means these bytes: no quotes or backslashes in a string */
+};
+
 struct template
 {
-    uint64_t hash[2];  /* XXH3 of kind and text; finds, does not prove */
-    struct slice text; /* points into the scratch buffer, or is the query text itself when SPECIAL */
-    uint32_t flags;    /* enum template_flag */
+    uint64_t hash[2];     /* XXH3 of kind and text; finds, does not prove */
+    struct slice text;    /* points into the scratch buffer, or is the query text itself when SPECIAL */
+    uint32_t flags;       /* enum template_flag */
+    uint32_t place_count; /* of the first literals; 0 when SPECIAL */
+    struct template_place places[TEMPLATE_PLACES];
 };
 
 /*

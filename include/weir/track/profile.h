@@ -50,6 +50,8 @@ void profile_unref(struct profile *profile);
 
 /* Whether `name` is set; `value` (may be NULL) points into the profile. */
 bool profile_get(const struct profile *profile, struct slice name, struct slice *value);
+/* default_transaction_isolation without a search; empty when it is not set. */
+struct slice profile_isolation(const struct profile *profile);
 uint64_t profile_hash(const struct profile *profile);
 size_t profile_count(const struct profile *profile);
 /* Settings in order of their names, 0 <= index < profile_count. */

@@ -263,7 +263,6 @@ static void test_c14_transactions_that_may_see_something_else_pass(void **state)
     expect_pass(w, (struct asking){.text = USERS, .flags = CACHE_HAS_TEMPORARY}, CACHE_REASON_TEMPORARY);
     expect_pass(w, (struct asking){.text = USERS, .flags = CACHE_UNSEEN_STATE}, CACHE_REASON_UNSEEN);
     expect_pass(w, (struct asking){.text = USERS, .flags = CACHE_HINT_OFF}, CACHE_REASON_HINT);
-    expect_pass(w, (struct asking){.text = USERS " WHERE id = 'now'"}, CACHE_REASON_TIME);
     expect_pass(w, (struct asking){.text = USERS " x", .flags = CACHE_DATETIME_WORD}, CACHE_REASON_TIME);
     expect_pass(w, (struct asking){.text = USERS, .mode = CACHE_TTL}, CACHE_REASON_OFF); /* without a ttl */
 }
