@@ -1,12 +1,14 @@
 /*
- * store_memory: per shard a chained hash table, a dense array of the same nodes to draw samples from, and a
- * sketch of what was asked for and not there. All three have the same capacity, and grow together when the
- * nodes are as many.
+ * store_memory: per shard a chained hash table, a dense array of places to draw samples from, one for each of
+ * its nodes, and a sketch of what was asked for and not there. All three have the same capacity, and grow
+ * together when the nodes are as many. A place says what its entry is worth, so that a sample costs one look
+ * at memory that has not been looked at for long, and not three.
  *
  * The byte count is one atomic for all shards. Making room locks one shard at a time, beginning with the one
- * that the new entry goes to, and never two, so there is no order of locks to keep. A hit counts in its node;
- * worth is reckoned when somebody has to go. Who goes leaves its count to the sketch, and who comes takes it
- * from there. What is present fades with hits, not with misses, so that a scan makes nothing look forgotten.
+ * that the new entry goes to, and never two, so there is no order of locks to keep. A hit counts in its
+ * place; worth is reckoned when somebody has to go. Who goes leaves its count to the sketch, and who comes
+ * takes it from there. What is present fades with hits, not with misses, so that a scan makes nothing look
+ * forgotten.
  */
 #include "weir/cache/store_memory.h"
 
@@ -17,7 +19,13 @@
 
 #include "weir/cache/sketch.h"
 
-enum { SHARDS = 16, FIRST_CAPACITY = 64, SAMPLES = 8, SWEEP_AT_ONCE = 256, HITS_PER_ENTRY_AND_ERA = 10 };
+enum {
+    SHARDS = 16,
+    FIRST_CAPACITY = 64,
+    SAMPLES = 8,
+    SWEEP_AT_ONCE = 256,
+    HITS_PER_ENTRY_AND_ERA = 10,
+};
 
 /* Time that any hit saves, whatever the query: the round trip, and a lease. */
 enum { COST_FLOOR_US = 50 };
@@ -25,7 +33,13 @@ enum { COST_FLOOR_US = 50 };
 struct node {
     struct node *next;
     struct entry *entry;
-    uint32_t index; /* in the array of samples */
+    uint32_t index; /* of its place */
+    uint32_t tag;   /* of the key's hash: few others have to be looked at */
+};
+
+struct place {
+    struct node *node;
+    float saved;    /* µs for each byte, every time that it is asked for */
     uint16_t asked; /* for, as of `era`; halved with every one since */
     uint16_t era;
 };
@@ -37,7 +51,7 @@ _Static_assert(sizeof(struct node) + ENTRY_BLOCK_OVERHEAD <= NODE_BYTES, "a node
 struct shard {
     pthread_mutex_t mutex;
     struct node **buckets; /* `capacity` of them, a power of two */
-    struct node **nodes;
+    struct place *places;
     size_t count;
     size_t capacity;
     struct sketch missed; /* what was asked for and not there */
@@ -65,7 +79,7 @@ static uint64_t next_random(struct shard *shard)
 
 static uint64_t bytes_of_tables(size_t capacity)
 {
-    return capacity * 2 * sizeof(struct node *) + sketch_bytes(capacity);
+    return capacity * (sizeof(struct node *) + sizeof(struct place)) + sketch_bytes(capacity);
 }
 
 /* What the smallest tables take is not counted: they are always there. */
@@ -78,16 +92,16 @@ static uint64_t bytes_grown(const struct shard *shard)
 static bool make_tables(struct shard *shard)
 {
     shard->buckets = calloc(FIRST_CAPACITY, sizeof(struct node *));
-    shard->nodes = calloc(FIRST_CAPACITY, sizeof(struct node *));
+    shard->places = calloc(FIRST_CAPACITY, sizeof(struct place));
     shard->capacity = FIRST_CAPACITY;
     return sketch_init(&shard->missed, FIRST_CAPACITY, next_random(shard)) && shard->buckets != NULL &&
-           shard->nodes != NULL;
+           shard->places != NULL;
 }
 
 static void free_tables(struct shard *shard)
 {
     free(shard->buckets);
-    free(shard->nodes);
+    free(shard->places);
     sketch_free(&shard->missed);
 }
 
@@ -125,6 +139,12 @@ static struct node **bucket_for(struct shard *shard, const uint64_t hash[2])
     return &shard->buckets[hash[0] & (shard->capacity - 1)];
 }
 
+/* The bucket is of the lower bits. */
+static uint32_t tag_of(const uint64_t hash[2])
+{
+    return (uint32_t)(hash[0] >> 32);
+}
+
 /* Takes the node out of table and array; the caller frees it. */
 static void unlink_node(struct store_memory *s, struct shard *shard, struct node *node)
 {
@@ -132,26 +152,27 @@ static void unlink_node(struct store_memory *s, struct shard *shard, struct node
     while (*at != node)
         at = &(*at)->next;
     *at = node->next;
-    struct node *last = shard->nodes[--shard->count];
-    shard->nodes[node->index] = last;
-    last->index = node->index;
+    struct place last = shard->places[--shard->count];
+    shard->places[node->index] = last;
+    last.node->index = node->index;
     atomic_fetch_sub_explicit(&s->bytes, node_bytes(node), memory_order_relaxed);
     atomic_fetch_sub_explicit(&s->entries, 1, memory_order_relaxed);
 }
 
 /* --- how often it is asked for --- */
 
-static uint32_t asked_for(const struct shard *shard, const struct node *node)
+static uint32_t asked_for(const struct shard *shard, const struct place *place)
 {
-    unsigned eras = (uint16_t)(shard->era - node->era);
-    return eras < 16 ? (uint32_t)node->asked >> eras : 0;
+    unsigned eras = (uint16_t)(shard->era - place->era);
+    return eras < 16 ? (uint32_t)place->asked >> eras : 0;
 }
 
-static void count_hit(struct shard *shard, struct node *node)
+static void count_hit(struct shard *shard, const struct node *node)
 {
-    uint32_t asked = asked_for(shard, node) + 1;
-    node->asked = (uint16_t)(asked < UINT16_MAX ? asked : UINT16_MAX);
-    node->era = shard->era;
+    struct place *place = &shard->places[node->index];
+    uint32_t asked = asked_for(shard, place) + 1;
+    place->asked = (uint16_t)(asked < UINT16_MAX ? asked : UINT16_MAX);
+    place->era = shard->era;
     if (shard->until_next_era-- > 0)
         return;
     shard->era++;
@@ -160,7 +181,8 @@ static void count_hit(struct shard *shard, struct node *node)
 
 static void drop_node(struct store_memory *s, struct shard *shard, struct node *node)
 {
-    sketch_remember(&shard->missed, entry_key_hash(node->entry)[1], asked_for(shard, node));
+    sketch_remember(&shard->missed, entry_key_hash(node->entry)[1],
+                    asked_for(shard, &shard->places[node->index]));
     unlink_node(s, shard, node);
     entry_unref(node->entry);
     free(node);
@@ -180,7 +202,7 @@ static void shrink_tables(struct store_memory *s, struct shard *shard)
     atomic_fetch_sub_explicit(&s->bytes, bytes_grown(shard), memory_order_relaxed);
     free_tables(shard);
     shard->buckets = small.buckets;
-    shard->nodes = small.nodes;
+    shard->places = small.places;
     shard->capacity = small.capacity;
     shard->missed = small.missed;
 }
@@ -191,7 +213,7 @@ void store_memory_clear(struct store_memory *s)
         struct shard *shard = &s->shards[i];
         pthread_mutex_lock(&shard->mutex);
         while (shard->count > 0)
-            drop_node(s, shard, shard->nodes[shard->count - 1]);
+            drop_node(s, shard, shard->places[shard->count - 1].node);
         shrink_tables(s, shard);
         pthread_mutex_unlock(&shard->mutex);
     }
@@ -205,7 +227,7 @@ void store_memory_sweep(struct store_memory *s, uint64_t now_us)
         pthread_mutex_lock(&shard->mutex);
         size_t turn = 0;
         for (size_t left = shard->count; left > 0; left = left < shard->count ? left : shard->count) {
-            struct node *node = shard->nodes[--left];
+            struct node *node = shard->places[--left].node;
             if (!entry_is_current(node->entry) || entry_expires_us(node->entry) <= now_us)
                 drop_node(s, shard, node);
             if (++turn % SWEEP_AT_ONCE != 0)
@@ -224,7 +246,7 @@ void store_memory_free(struct store_memory *s)
     for (size_t i = 0; i < SHARDS; i++) {
         struct shard *shard = &s->shards[i];
         while (shard->count > 0)
-            drop_node(s, shard, shard->nodes[shard->count - 1]);
+            drop_node(s, shard, shard->places[shard->count - 1].node);
         free_tables(shard);
         pthread_mutex_destroy(&shard->mutex);
     }
@@ -234,7 +256,7 @@ void store_memory_free(struct store_memory *s)
 static struct node *find_node(struct shard *shard, const struct entry_key *key)
 {
     struct node *node = *bucket_for(shard, key->hash);
-    while (node != NULL && !entry_matches(node->entry, key))
+    while (node != NULL && !(node->tag == tag_of(key->hash) && entry_matches(node->entry, key)))
         node = node->next;
     return node;
 }
@@ -281,13 +303,17 @@ bool store_memory_has(struct store_memory *s, const struct entry_key *key, uint6
 
 struct worth {
     bool is_known; /* asked for more than once, lately */
-    double saved;  /* time, for each byte */
+    float saved;   /* µs for each byte */
 };
 
-static struct worth worth_of(const struct entry *entry, uint32_t asked)
+static float saved_each(const struct entry *entry)
 {
-    return (struct worth){asked > 1, (double)(entry_cost_us(entry) + COST_FLOOR_US) *
-                                         (asked > 0 ? asked : 1) / (double)(entry_size(entry) + NODE_BYTES)};
+    return (float)(entry_cost_us(entry) + COST_FLOOR_US) / (float)(entry_size(entry) + NODE_BYTES);
+}
+
+static struct worth worth_of(float saved, uint32_t asked)
+{
+    return (struct worth){asked > 1, saved * (float)(asked > 0 ? asked : 1)};
 }
 
 /* A stranger never takes the place of what is known. */
@@ -298,28 +324,41 @@ static bool may_displace(const struct worth *newcomer, const struct worth *prese
 
 /* --- making room --- */
 
+static struct place *draw(struct shard *shard)
+{
+    return &shard->places[((next_random(shard) >> 32) * shard->count) >> 32];
+}
+
+static bool is_of_no_use(const struct entry *entry, uint64_t now_us)
+{
+    return entry_expires_us(entry) <= now_us || !entry_is_current(entry);
+}
+
 /* The least worthy of a few, or one that is of no use to anybody; for a stranger, of those that it may
- * displace.
- */
+ * displace. The shard is not empty. */
 static struct node *sample_worst(struct shard *shard, const struct worth *newcomer, uint64_t now_us,
                                  bool *is_useless)
 {
-    struct node *worst = NULL;
+    struct place *drawn[SAMPLES], *worst = NULL;
     struct worth least = {.saved = 0};
-    *is_useless = false;
-    for (int i = 0; i < SAMPLES && shard->count > 0; i++) {
-        struct node *node = shard->nodes[next_random(shard) % shard->count];
-        if (entry_expires_us(node->entry) <= now_us || !entry_is_current(node->entry)) {
-            *is_useless = true;
-            return node;
-        }
-        struct worth worth = worth_of(node->entry, asked_for(shard, node));
+    for (int i = 0; i < SAMPLES; i++) {
+        drawn[i] = draw(shard);
+        __builtin_prefetch(drawn[i]);
+    }
+    __builtin_prefetch(drawn[0]->node);
+    for (int i = 0; i < SAMPLES; i++) {
+        struct worth worth = worth_of(drawn[i]->saved, asked_for(shard, drawn[i]));
         if (may_displace(newcomer, &worth) && (worst == NULL || worth.saved < least.saved)) {
-            worst = node;
+            worst = drawn[i];
             least = worth;
         }
     }
-    return worst;
+    /* One of them is enough: what is asked for often does not stay out of date, and the rest is worth little.
+     */
+    *is_useless = is_of_no_use(drawn[0]->node->entry, now_us);
+    if (*is_useless)
+        return drawn[0]->node;
+    return worst != NULL ? worst->node : NULL;
 }
 
 /* One goes out of a locked shard; false when what is left there is worth more than the newcomer. */
@@ -383,16 +422,16 @@ static bool grow_tables(struct store_memory *s, struct shard *shard)
     if (capacity > UINT32_MAX || !reserve(s, bytes))
         return false;
     struct node **buckets = calloc(capacity, sizeof(struct node *));
-    struct node **nodes = buckets != NULL ? realloc(shard->nodes, capacity * sizeof(struct node *)) : NULL;
-    if (nodes != NULL)
-        shard->nodes = nodes; /* larger than it need be, if the sketch does not grow */
-    if (nodes == NULL || !sketch_double(&shard->missed)) {
+    struct place *places = buckets != NULL ? realloc(shard->places, capacity * sizeof(struct place)) : NULL;
+    if (places != NULL)
+        shard->places = places; /* larger than it need be, if the sketch does not grow */
+    if (places == NULL || !sketch_double(&shard->missed)) {
         free(buckets);
         atomic_fetch_sub_explicit(&s->bytes, bytes, memory_order_relaxed);
         return false;
     }
     for (size_t i = 0; i < shard->count; i++) {
-        struct node *node = shard->nodes[i];
+        struct node *node = shard->places[i].node;
         struct node **head = &buckets[entry_key_hash(node->entry)[0] & (capacity - 1)];
         node->next = *head;
         *head = node;
@@ -407,14 +446,16 @@ static bool grow_tables(struct store_memory *s, struct shard *shard)
 static void insert_node(struct store_memory *s, struct shard *shard, struct node *node, struct entry *entry,
                         uint32_t asked)
 {
-    *node = (struct node){.entry = entry_ref(entry),
-                          .index = (uint32_t)shard->count,
-                          .asked = (uint16_t)(asked < UINT16_MAX ? asked : UINT16_MAX),
-                          .era = shard->era};
+    *node = (struct node){
+        .entry = entry_ref(entry), .index = (uint32_t)shard->count, .tag = tag_of(entry_key_hash(entry))};
     struct node **head = bucket_for(shard, entry_key_hash(entry));
     node->next = *head;
     *head = node;
-    shard->nodes[shard->count++] = node;
+    shard->places[shard->count++] =
+        (struct place){.node = node,
+                       .saved = saved_each(entry),
+                       .asked = (uint16_t)(asked < UINT16_MAX ? asked : UINT16_MAX),
+                       .era = shard->era};
     atomic_fetch_add_explicit(&s->entries, 1, memory_order_relaxed);
 }
 
@@ -431,11 +472,12 @@ static bool says_more(const struct entry *present, const struct entry *offered, 
 
 /* With the shard locked, before and after; unlocks it in between if other shards have to make room. */
 static bool make_room(struct store_memory *s, struct shard *shard, uint64_t wanted, const struct worth *worth,
-                      uint64_t now_us)
+                      uint64_t now_us, bool *was_unlocked)
 {
     if (!evict_from(s, shard, wanted, worth, now_us))
         return false;
-    if (!has_room(s, wanted)) {
+    *was_unlocked = !has_room(s, wanted);
+    if (*was_unlocked) {
         pthread_mutex_unlock(&shard->mutex);
         evict_elsewhere(s, shard, wanted, worth, now_us);
         pthread_mutex_lock(&shard->mutex);
@@ -460,10 +502,11 @@ bool store_memory_put(struct store_memory *s, struct entry *entry, uint64_t now_
         goto done;
     if (old != NULL)
         drop_node(s, shard, old);
-    /* Making room may let another thread store the same key in between. */
     uint32_t asked = sketch_estimate(&shard->missed, hash[1]);
-    struct worth worth = worth_of(entry, asked);
-    if (make_room(s, shard, wanted, &worth, now_us) && find_node(shard, &key) == NULL && reserve(s, wanted)) {
+    struct worth worth = worth_of(saved_each(entry), asked);
+    bool was_unlocked; /* then another thread may have stored the same key in between */
+    if (make_room(s, shard, wanted, &worth, now_us, &was_unlocked) &&
+        !(was_unlocked && find_node(shard, &key) != NULL) && reserve(s, wanted)) {
         insert_node(s, shard, fresh, entry, asked);
         is_taken = true;
     }
