@@ -574,14 +574,12 @@ enum cached_step cached_batch(struct client *client, struct slice data, size_t *
  * ------------------------------------------------------------------------------------------------------------------------
  */
 
-uint8_t cached_begin_fill(struct lease *lease, bool is_description)
+uint8_t cached_begin_fill_now(struct lease *lease, bool is_description)
 {
     struct client *client = lease->client;
     struct cached_ask *ask = client->ask;
     if (lease->fill != NULL)
         return OWED_FILL;
-    if (ask == NULL)
-        return 0;
     struct cache_fill *fill = ask->answer.fill;
     settle(client);
     counter_bump(&client->part->counters.cache_misses);
@@ -597,11 +595,9 @@ uint8_t cached_begin_fill(struct lease *lease, bool is_description)
     return OWED_FILL;
 }
 
-void cached_end_fill(struct lease *lease, bool is_complete)
+void cached_end_fill_now(struct lease *lease, bool is_complete)
 {
     struct cache_fill *fill = lease->fill;
-    if (fill == NULL)
-        return;
     lease->fill = NULL;
     if (is_complete) {
         struct counters *counters = &lease->server->part->counters;

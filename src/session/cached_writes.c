@@ -63,21 +63,17 @@ static enum cached_send announce(struct lease *lease)
     return CACHED_SEND;
 }
 
-struct cache_row cached_row(struct lease *lease, struct sql_class *class, const struct cache_values *values)
+struct cache_row cached_row_now(struct lease *lease, struct sql_class *class,
+                                const struct cache_values *values)
 {
-    const struct sql_statement *s = &class->statements[0];
     struct client *client = lease->client;
-    if (s->n_equalities == 0 || s->n_writes == 0 || lease->server->part->context == NULL)
-        return (struct cache_row){.relation = 0};
     return cache_row_of(client->session->cache, cached_scope(client), class, values);
 }
 
-enum cached_send cached_sending(struct lease *lease, struct sql_class *class, const struct cache_row *row)
+enum cached_send cached_sending_now(struct lease *lease, struct sql_class *class, const struct cache_row *row)
 {
     struct client *client = lease->client;
     const struct part_context *context = lease->server->part->context;
-    if (context == NULL)
-        return CACHED_SEND;
     bool stays_in_block = is_in_block(lease);
     if (class == NULL || class->flags & (SQL_CLASS_TRANSACTION | SQL_CLASS_UNKNOWN_CODE))
         lease->end_place = owed_next_place(&lease->owed) + 1;
@@ -123,11 +119,9 @@ static bool is_write_ahead(const struct lease *lease)
     return lease->write_place > lease->owed.popped && lease->owed.count > 1;
 }
 
-void cached_commit(struct lease *lease)
+void cached_commit_now(struct lease *lease)
 {
     struct cache_write *write = lease->write;
-    if (write == NULL)
-        return;
     if (is_write_ahead(lease))
         return; /* what has been written so far stays marked with it */
     lease->write = NULL;

@@ -48,7 +48,7 @@ def miss_costs(options):
 
 # --- instructions
 
-OF_THE_CACHE = re.compile(r"src/cache/|src/session/cached|include/weir/cache/")
+OF_THE_CACHE = re.compile(r"src/cache/|session/cached|include/weir/cache/")
 
 
 def costs_by_file(path):

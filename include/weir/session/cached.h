@@ -9,16 +9,14 @@
 #define WEIR_SESSION_CACHED_H
 
 #include "weir/cache/cache.h"
-#include "weir/session/lease.h"
+#include "weir/pool/pool.h"
+#include "weir/session/client.h"
 #include "weir/sql/memo.h"
 #include "weir/util/slice.h"
 #include "weir/util/cold.h"
 
-struct client;
 struct buf;
 struct cache_template;
-struct pool_part;
-struct server;
 struct server_baseline;
 
 enum cached_step {
@@ -28,6 +26,13 @@ enum cached_step {
 };
 
 /* --- the pool's part: what the cache calls its database --- */
+
+/* Nothing below costs more than a look where it has nothing to do: what is inline here decides that, and what
+ * has `now` in its name does the rest. */
+static inline bool cached_has_database(const struct lease *lease)
+{
+    return lease->server->part->context != NULL;
+}
 
 /* At login, after a reload, and with every server that has logged in (`baseline` may be NULL: not asked, or
  * not known). */
@@ -67,16 +72,36 @@ void cached_forget(struct client *client);
 
 /* The message that was looked up and missed is about to be sent: OWED_FILL for its entry if the answer may be
  * stored, else 0. */
-uint8_t cached_begin_fill(struct lease *lease, bool is_description);
+uint8_t cached_begin_fill_now(struct lease *lease, bool is_description);
+static inline uint8_t cached_begin_fill(struct lease *lease, bool is_description)
+{
+    bool is_asked = lease->fill != NULL || lease->client->ask != NULL;
+    return is_asked ? cached_begin_fill_now(lease, is_description) : 0;
+}
+
 /* A message of `type`, or a piece of one, that answers an entry with OWED_FILL; `is_end`: its last piece. */
 APART void cached_tee(struct lease *lease, uint8_t type, struct slice bytes, bool is_end);
-void cached_end_fill(struct lease *lease, bool is_complete);
+void cached_end_fill_now(struct lease *lease, bool is_complete);
+static inline void cached_end_fill(struct lease *lease, bool is_complete)
+{
+    if (lease->fill != NULL)
+        cached_end_fill_now(lease, is_complete);
+}
 
 /* --- writes --- */
 
 /* The one row that a statement writes, for cached_sending: by the literals of a simple query, or by what was
  * bound (Bind's body after the names) to parameters of these types. */
-struct cache_row cached_row(struct lease *lease, struct sql_class *class, const struct cache_values *values);
+struct cache_row cached_row_now(struct lease *lease, struct sql_class *class,
+                                const struct cache_values *values);
+static inline struct cache_row cached_row(struct lease *lease, struct sql_class *class,
+                                          const struct cache_values *values)
+{
+    const struct sql_statement *s = &class->statements[0];
+    if (!cached_has_database(lease) || s->n_equalities == 0 || s->n_writes == 0)
+        return (struct cache_row){.relation = 0};
+    return cached_row_now(lease, class, values);
+}
 
 /*
  * A message of this class is about to be sent; NULL: nobody knows what it does; `row` may be NULL. Before
@@ -88,11 +113,22 @@ enum cached_send {
     CACHED_HOLD,
     CACHED_ENDED, /* memory is out, or the others cannot be told: the client has ended */
 };
-enum cached_send cached_sending(struct lease *lease, struct sql_class *class, const struct cache_row *row);
+enum cached_send cached_sending_now(struct lease *lease, struct sql_class *class,
+                                    const struct cache_row *row);
+static inline enum cached_send cached_sending(struct lease *lease, struct sql_class *class,
+                                              const struct cache_row *row)
+{
+    return cached_has_database(lease) ? cached_sending_now(lease, class, row) : CACHED_SEND;
+}
 /* What it is answered behind has grown since cached_sending, when the next place in `owed` was this. */
 void cached_moved(struct lease *lease, uint64_t place);
 /* ReadyForQuery outside a block, before it is passed on: what was written is visible. */
-APART void cached_commit(struct lease *lease);
+APART void cached_commit_now(struct lease *lease);
+static inline void cached_commit(struct lease *lease)
+{
+    if (lease->write != NULL)
+        cached_commit_now(lease);
+}
 /* The lease ends: if a write is still open, nobody knows whether it took place. */
 void cached_lost(struct lease *lease);
 
