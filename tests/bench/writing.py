@@ -14,7 +14,7 @@ from harness.redis import Redis
 from harness.system import family_cpu_seconds
 from harness.wait import until
 from load import ASK, BAR, failure_free
-from tables import middle, spread, table
+from tables import curve, middle, spread, table
 
 EXACT = {"cache": "exact", "cache_writes": "through_weir", "cache_ttl": 3600, "cache_memory": "256MB"}
 FED = {**EXACT, "cache_writes": "anywhere"}
@@ -118,6 +118,7 @@ VACUUM ANALYZE rows; VACUUM ANALYZE others; VACUUM ANALYZE filler;
 POINT = "SELECT id, n FROM rows WHERE id = $1"
 WRITES = {"together": "UPDATE rows SET n = n + 1 WHERE id = $1 RETURNING id, n",
           "apart": "UPDATE others SET n = n + 1 WHERE id = $1 RETURNING id, n"}
+PLACE = {"together": "the same table", "apart": "another table"}
 
 
 def heavy_read(postgres):
@@ -171,26 +172,37 @@ def mix_gains(options):
         for label, (read, warm) in reads.items():
             print(f"### A mix of reads and writes: {label}, {KEYS} rows by Zipf {THETA}, {ASKERS} clients, {options.pairs} rounds of"
                   f" {options.seconds} s after {warm} s\n")
-            rows = []
-            for way in WRITES:
-                for share in options.shares:
-                    rows.append(mix_row(postgres, read, way, share, warm, options))
+            mixes = {way: [Mix(postgres, read, way, share, warm, options) for share in options.shares] for way in WRITES}
             table(["writes to", "share", "hits", "a second", "PostgreSQL alone", "÷", "read median, µs", "alone", "read p99, µs", "alone",
-                   "Weir's CPU for each, µs"], rows)
+                   "Weir's CPU for each, µs"], [mix.row() for found in mixes.values() for mix in found])
+            places = [f"{share:.0%}" for share in options.shares]
+            curve(f"{label}: gain over PostgreSQL alone", "share of writes", "times", places,
+                  {PLACE[way]: [mix.gain for mix in found] for way, found in mixes.items()})
+            curve(f"{label}: reads answered from the cache", "share of writes", "per cent", places,
+                  {PLACE[way]: [mix.hits * 100 for mix in found] for way, found in mixes.items()})
     finally:
         postgres.remove()
 
 
-def mix_row(postgres, read, way, share, warm, options):
-    direct, cached, alone = Direct(postgres), [], []
-    with running(postgres, "weir", EXACT) as weir:
-        MixRun(weir, postgres, read, way, share, warm)
-        for turn in range(options.pairs):
-            alone.append(MixRun(direct, postgres, read, way, share, options.seconds, seed=2 + turn))
-            cached.append(MixRun(weir, postgres, read, way, share, options.seconds, seed=2 + turn))
-            print(BAR, way, share, cached[-1], "alone", alone[-1], file=sys.stderr)
-    return ["the same table" if way == "together" else "another table", f"{share:.0%}", f"{statistics.median(r.hits for r in cached):.1%}",
-            middle([r.per_second for r in cached], 0), middle([r.per_second for r in alone], 0),
-            spread([a.per_second / b.per_second for a, b in zip(cached, alone)]),
-            middle([r.median_us for r in cached], 0), middle([r.median_us for r in alone], 0),
-            middle([r.p99_us for r in cached], 0), middle([r.p99_us for r in alone], 0), middle([r.cpu_us for r in cached], 1)]
+class Mix:
+    """Rounds through Weir and straight to PostgreSQL in turn, at one share of writes."""
+
+    def __init__(self, postgres, read, way, share, warm, options):
+        self.way, self.share, self.cached, self.alone = way, share, [], []
+        direct = Direct(postgres)
+        with running(postgres, "weir", EXACT) as weir:
+            MixRun(weir, postgres, read, way, share, warm)
+            for turn in range(options.pairs):
+                self.alone.append(MixRun(direct, postgres, read, way, share, options.seconds, seed=2 + turn))
+                self.cached.append(MixRun(weir, postgres, read, way, share, options.seconds, seed=2 + turn))
+                print(BAR, way, share, self.cached[-1], "alone", self.alone[-1], file=sys.stderr)
+        self.gains = [a.per_second / b.per_second for a, b in zip(self.cached, self.alone)]
+        self.gain = statistics.median(self.gains)
+        self.hits = statistics.median(r.hits for r in self.cached)
+
+    def row(self):
+        def both(figure):
+            return [middle([figure(r) for r in runs], 0) for runs in (self.cached, self.alone)]
+
+        return [PLACE[self.way], f"{self.share:.0%}", f"{self.hits:.1%}", *both(lambda r: r.per_second), spread(self.gains),
+                *both(lambda r: r.median_us), *both(lambda r: r.p99_us), middle([r.cpu_us for r in self.cached], 1)]
