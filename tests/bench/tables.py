@@ -1,5 +1,6 @@
 """How the bench shows what it has found."""
 
+import json
 import statistics
 
 
@@ -18,7 +19,7 @@ def curve(title, across, up, places, lines):
     top = max(value for values in lines.values() for value in values)
     print("```mermaid\nxychart-beta")
     print(f'    title "{title}"')
-    print(f'    x-axis "{across}" [{", ".join(f'"{place}"' for place in places)}]')
+    print(f'    x-axis "{across}" [{", ".join(map(json.dumps, places))}]')
     print(f'    y-axis "{up}" 0 --> {top * 1.05:.4g}')
     for name, values in lines.items():
         print(f'    line "{name}" [{", ".join(f"{value:.4g}" for value in values)}]')

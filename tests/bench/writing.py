@@ -85,6 +85,7 @@ def writer_costs(options):
     redis = Redis().start()
     ways = {
         "off": {}, "exact": EXACT, "exact, Redis": {**EXACT, "cache_redis": redis.url, "cache_redis_timeout": 0.1},
+        "exact, shared by Redis": {**EXACT, "cache_redis": redis.url, "cache_redis_timeout": 0.1, "cache_share": 1},
         "exact, feed on": {**FED, "cache_feed": "on", "line": {"cache_feed_slot": SLOT}},
         "exact, feed synchronous": {**FED, "cache_feed": "synchronous", "line": {"cache_feed_slot": SLOT}},
     }
