@@ -24,6 +24,7 @@ struct cached_ask {
     struct client *client;
     struct cache_answer answer;
     uint64_t since_us;
+    enum cache_shape shape;
     bool is_waiting;
 };
 
@@ -274,6 +275,7 @@ static struct cached_ask *ask_cache(struct client *client, const struct cache_re
         return NULL;
     ask->client = client;
     ask->since_us = clock_event_us();
+    ask->shape = request->shape;
     cache_lookup(client->session->cache, request, answered, ask, &ask->answer);
     ask->is_waiting = ask->answer.outcome == CACHE_WAIT;
     client->ask = ask;
@@ -384,8 +386,9 @@ enum cached_step cached_query(struct client *client, struct sql_class *class, ui
 
 struct batch {
     bool has_parse, has_bind, has_execute;
-    uint8_t describes; /* 'S', 'P' or 0 */
-    uint8_t end;       /* MSG_SYNC or MSG_FLUSH */
+    bool is_bound_first; /* before the Describe */
+    uint8_t describes;   /* 'S', 'P' or 0 */
+    uint8_t end;         /* MSG_SYNC or MSG_FLUSH */
     struct parse_view parse;
     struct bind_view bind;
     struct slice bind_body;
@@ -405,7 +408,7 @@ static bool add_to_batch(struct batch *batch, const struct frame *frame)
                            decode_parse(frame->body, &batch->parse);
         return batch->has_parse;
     case MSG_BIND:
-        batch->has_bind = !batch->has_bind && batch->describes == 0 &&
+        batch->has_bind = !batch->has_bind && batch->describes != 'P' &&
                           decode_bind(frame->body, &batch->bind) && batch->bind.portal.len == 0;
         batch->bind_body = frame->body;
         return batch->has_bind;
@@ -414,7 +417,8 @@ static bool add_to_batch(struct batch *batch, const struct frame *frame)
             return false;
         batch->describes = target.kind;
         batch->described = target.name;
-        return target.kind == 'S' ? !batch->has_bind : batch->has_bind && target.name.len == 0;
+        batch->is_bound_first = batch->has_bind;
+        return target.kind == 'S' || (batch->has_bind && target.name.len == 0);
     case MSG_EXECUTE:
         batch->has_execute = !batch->has_execute && batch->has_bind &&
                              decode_execute(frame->body, &execute) && execute.max_rows == 0 &&
@@ -439,7 +443,7 @@ static enum batch_result read_batch(struct slice data, struct batch *batch)
         batch->total += frame.total;
         if (frame.type == MSG_SYNC || frame.type == MSG_FLUSH) {
             batch->end = frame.type;
-            bool is_run = batch->has_execute && frame.type == MSG_SYNC && batch->describes != 'S';
+            bool is_run = batch->has_execute && frame.type == MSG_SYNC;
             bool is_description = !batch->has_bind && batch->describes == 'S';
             return is_run || is_description ? BATCH_WHOLE : BATCH_ODD;
         }
@@ -449,10 +453,12 @@ static enum batch_result read_batch(struct slice data, struct batch *batch)
     return BATCH_ODD;
 }
 
-/* The statement that the batch is about; a new reference. A Parse in it must find its name free. */
+/* The one statement that the batch is about; a new reference. A Parse in it must find its name free. */
 static struct statement *batch_statement(struct client *client, const struct batch *batch)
 {
     struct slice name = batch->has_bind ? batch->bind.statement : batch->described;
+    if (batch->describes == 'S' && !slice_equal(batch->described, name))
+        return NULL;
     if (batch->has_parse) {
         bool is_taken = name.len > 0 && statement_map_find(&client->prepared, name) != NULL;
         if (is_taken || !slice_equal(batch->parse.name, name))
@@ -477,19 +483,19 @@ static void answer_batch(struct client *client, const struct batch *batch, struc
 {
     struct entry *entry = ask->answer.entry;
     struct buf front = BUF_INIT, back = BUF_INIT;
-    struct slice rows;
+    struct slice rows = entry_part(entry, ENTRY_ROWS);
     if (batch->has_parse)
         encode_empty(&front, MSG_PARSE_COMPLETE);
-    if (batch->has_bind) {
-        counter_bump(&client->part->counters.bind_count);
+    if (batch->is_bound_first)
         encode_empty(&front, MSG_BIND_COMPLETE);
-        if (batch->describes == 'P')
-            buf_append_slice(&front, entry_part(entry, ENTRY_ROW_DESCRIPTION));
-        rows = entry_part(entry, ENTRY_ROWS);
-    } else {
+    if (batch->describes == 'S')
         buf_append_slice(&front, entry_part(entry, ENTRY_PARAMETER_DESCRIPTION));
-        rows = entry_part(entry, ENTRY_ROW_DESCRIPTION);
-    }
+    if (batch->describes != 0)
+        buf_append_slice(&front, entry_part(entry, ENTRY_ROW_DESCRIPTION));
+    if (batch->has_bind && !batch->is_bound_first)
+        encode_empty(&front, MSG_BIND_COMPLETE);
+    if (batch->has_bind)
+        counter_bump(&client->part->counters.bind_count);
     if (batch->end == MSG_SYNC)
         encode_ready(&back, client_status(client));
     size_t bytes = front.len + rows.len + back.len;
@@ -501,6 +507,13 @@ static void answer_batch(struct client *client, const struct batch *batch, struc
     spare_lease(client);
 }
 
+static enum cache_shape batch_shape(const struct batch *batch)
+{
+    if (!batch->has_bind)
+        return CACHE_DESCRIBE;
+    return batch->describes == 'S' ? CACHE_EXECUTE_DESCRIBED : CACHE_EXECUTE;
+}
+
 static enum cached_step ask_about(struct client *client, const struct batch *batch,
                                   struct statement *statement)
 {
@@ -510,7 +523,7 @@ static enum cached_step ask_about(struct client *client, const struct batch *bat
     struct cache_request request = {
         .scope = client->scope,
         .mode = client->cache_mode,
-        .shape = batch->has_bind ? CACHE_EXECUTE : CACHE_DESCRIBE,
+        .shape = batch_shape(batch),
         .flags = facts(client, class, statement->text_flags),
         .class = class,
         .text = statement->text,
@@ -564,7 +577,7 @@ enum cached_step cached_batch(struct client *client, struct slice data, size_t *
  * ------------------------------------------------------------------------------------------------------------------------
  */
 
-uint8_t cached_begin_fill(struct lease *lease, bool is_description)
+uint8_t cached_begin_fill(struct lease *lease)
 {
     struct client *client = lease->client;
     struct cached_ask *ask = client->ask;
@@ -573,6 +586,7 @@ uint8_t cached_begin_fill(struct lease *lease, bool is_description)
     if (ask == NULL)
         return 0;
     struct cache_fill *fill = ask->answer.fill;
+    bool is_description = ask->shape == CACHE_DESCRIBE;
     settle(client);
     counter_bump(&client->part->counters.cache_misses);
     const struct server_baseline *baseline = lease->server->baseline;

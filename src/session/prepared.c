@@ -462,7 +462,7 @@ enum route_step route_on_describe(struct client *client, const struct frame *fra
         encode_target(outbox_make(route_outbox(client), lease->server->conn), MSG_DESCRIBE, 'S', name);
         outbox_made(route_outbox(client));
     }
-    struct owed entry = {.kind = OWED_DESCRIBE, .flags = cached_begin_fill(lease, view.kind == 'S')};
+    struct owed entry = {.kind = OWED_DESCRIBE, .flags = cached_begin_fill(lease)};
     if (statement != NULL && view.name.len > 0)
         entry.statement = statement_ref(statement);
     return lease_owe(lease, entry) ? ROUTE_DONE : ROUTE_ENDED;
@@ -491,7 +491,7 @@ enum route_step route_on_execute(struct client *client, const struct frame *fram
     lease->is_gap_coming = lease->is_gap_coming || transaction_opens_gap(&client->tx, class);
     route_pass(client, whole);
     struct owed entry = {
-        .kind = OWED_EXECUTE, .flags = cached_begin_fill(lease, false), .class = sql_class_ref(class)};
+        .kind = OWED_EXECUTE, .flags = cached_begin_fill(lease), .class = sql_class_ref(class)};
     if (statement != NULL)
         entry.statement = statement_ref(statement);
     return lease_owe(lease, entry) ? ROUTE_DONE : ROUTE_ENDED;

@@ -238,7 +238,7 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     transaction_sending(&client->tx, class, false);
     sequence_sending(lease, class);
     bool is_gap = transaction_opens_gap(&client->tx, class);
-    uint8_t flags = cached_begin_fill(lease, false) | (is_gap ? OWED_GAP : 0);
+    uint8_t flags = cached_begin_fill(lease) | (is_gap ? OWED_GAP : 0);
     if (!lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = flags, .class = sql_class_ref(class)}))
         return ROUTE_ENDED;
     if (!is_sent)

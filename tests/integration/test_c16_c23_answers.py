@@ -25,6 +25,8 @@ def shape(formats=(), result_formats=(), describe="P", types=(), values=("3",), 
     data += wire.bind(values, name, "", formats, result_formats)
     if describe == "P":
         data += wire.describe("P")
+    if describe == "S, late":
+        data += wire.describe("S", name)
     return data + wire.execute(limit=limit) + (wire.close("S", name) if name else b"") + SYNC
 
 
@@ -33,6 +35,8 @@ SHAPES = {
     "text": shape(), "binary": shape(result_formats=(1,)), "by column": shape(result_formats=(1, 0, 1)),
     "other columns": shape(result_formats=(0, 1, 0)), "binary parameter": shape((1,), values=(INT4,)),
     "no describe": shape(describe=""), "statement described": shape(describe="S"), "typed": shape(types=(20,)),
+    "statement described late": shape(describe="S, late"), "described, binary": shape(result_formats=(1,), describe="S"),
+    "described late, binary": shape(result_formats=(1,), describe="S, late"), "named, described": shape(describe="S", name="named"),
     "typed int4": shape(types=(23,)), "limited": shape(limit=2), "limit above": shape(limit=100), "named": shape(name="named"),
     "null": shape(values=(None,)), "null text": shape(sql="SELECT v FROM items WHERE v = $1 OR $1 IS NULL", values=(None,)),
     "empty text": shape(sql="SELECT v FROM items WHERE v = $1 OR $1 IS NULL", values=("",)),
@@ -88,6 +92,41 @@ def test_c16_drivers_share_entries_across_connections(cached):
     cache.warm(lambda: first.extended(COLUMNS, ["5"]).texts)
     assert len(cache.hit(lambda: second.extended(COLUMNS, ["5"]).texts)) == 5
     assert len(cache.hit(lambda: second.ask(wire.parse(COLUMNS, "n"), wire.bind(["5"], "n"), wire.describe(), wire.execute()).texts)) == 5
+
+
+@pytest.mark.parametrize("describe", ["S", "S, late"])
+def test_c16_a_statement_that_is_described_where_it_runs(cached, describe):
+    """So asks tokio-postgres' query_typed."""
+    cache = cached()
+    asked = shape(describe=describe)
+    with cache.wire() as client, direct_wire(cache.database) as direct:
+        def ask(one):
+            one.send(asked)
+            return comparable(one.ready())
+        expected = ask(direct)
+        assert cache.warm(lambda: ask(client)) == expected
+        client.send(shape(describe=""))  # an answer without descriptions, which is another
+        client.ready()
+        assert cache.hit(lambda: ask(client)) == expected
+        client.do("ALTER TABLE items ALTER n TYPE bigint")
+        changed = ask(direct)
+        assert ask(client) == changed != expected
+        assert cache.warm(lambda: ask(client)) == changed
+
+
+def test_c16_another_statement_is_described_than_the_one_that_runs(cached):
+    cache = cached()
+    asked = wire.bind(["2"], "one") + wire.describe("S", "two") + wire.execute() + SYNC
+    prepared = wire.parse(COLUMNS, "one") + wire.parse("SELECT n FROM items WHERE id = $1 OR v = $2", "two") + SYNC
+    with cache.wire() as client, direct_wire(cache.database) as direct:
+        cache.warm(lambda: client.extended(COLUMNS, ["2"]).texts)
+        for one in (client, direct):
+            one.send(prepared)
+            one.ready()
+        for _ in range(4):
+            for one in (client, direct):
+                one.send(asked)
+            assert comparable(client.ready()) == comparable(direct.ready())
 
 
 def test_c20_thousands_of_neighbours_each_get_their_own(cached):

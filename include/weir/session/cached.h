@@ -67,7 +67,7 @@ void cached_forget(struct client *client);
 
 /* The message that was looked up and missed is about to be sent: OWED_FILL for its entry if the answer may be
  * stored, else 0. */
-uint8_t cached_begin_fill(struct lease *lease, bool is_description);
+uint8_t cached_begin_fill(struct lease *lease);
 /* A message of `type`, or a piece of one, that answers an entry with OWED_FILL; `is_end`: its last piece. */
 APART void cached_tee(struct lease *lease, uint8_t type, struct slice bytes, bool is_end);
 void cached_end_fill(struct lease *lease, bool is_complete);
