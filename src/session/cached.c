@@ -374,6 +374,8 @@ enum cached_step cached_query(struct client *client, struct sql_class *class, ui
     struct buf none = BUF_INIT, ready = BUF_INIT;
     encode_ready(&ready, client_status(client));
     write_pieces(client, &none, answer, &ready);
+    route_set_unnamed(client, NULL); /* a simple query is the end of it, and of the portal */
+    client->has_hit_portal = true;
     account_hit(client, ask, answer.len);
     entry_unref(entry);
     settle(client);
@@ -494,8 +496,10 @@ static void answer_batch(struct client *client, const struct batch *batch, struc
         buf_append_slice(&front, entry_part(entry, ENTRY_ROW_DESCRIPTION));
     if (batch->has_bind && !batch->is_bound_first)
         encode_empty(&front, MSG_BIND_COMPLETE);
-    if (batch->has_bind)
+    if (batch->has_bind) {
         counter_bump(&client->part->counters.bind_count);
+        client->has_hit_portal = true;
+    }
     if (batch->end == MSG_SYNC)
         encode_ready(&back, client_status(client));
     size_t bytes = front.len + rows.len + back.len;

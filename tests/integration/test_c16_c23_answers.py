@@ -251,3 +251,64 @@ def test_c23_memory_of_the_cache_is_bounded(cached, sanitized):
             assert len(value(client.extended("SELECT d FROM docs WHERE id = $1", [i]))) == 5000
     assert sanitized or resident_bytes(cache.pooler.pid) - before < 12 << 20
     assert value(client.query(READ)) == "item 1"
+
+
+# A portal that was answered from the cache is at no server; an older one may be there.
+
+OLDER = wire.parse("SELECT id + 100 FROM items ORDER BY id") + wire.bind([]) + wire.execute(limit=2) + SYNC
+HITS = {"bound": wire.parse(COLUMNS) + wire.bind(["2"]) + wire.describe("P") + wire.execute() + SYNC, "simple": query(READ)}
+
+
+@pytest.mark.parametrize("hit", HITS)
+@pytest.mark.parametrize("then", ["execute", "execute, limited", "describe"])
+@pytest.mark.parametrize("before", [b"", OLDER], ids=["none before", "one before"])
+def test_c24_nobody_goes_on_with_a_portal_from_before_a_hit(cached, before, then, hit):
+    cache = cached()
+    sent = {"execute": wire.execute(), "execute, limited": wire.execute(limit=1), "describe": wire.describe("P")}[then] + SYNC
+
+    def ask(one):
+        one.send(HITS[hit])
+        return one.ready()
+    with cache.wire() as client, direct_wire(cache.database) as direct:
+        cache.warm(lambda: ask(client))
+        for one in (direct, client):
+            one.query("BEGIN")
+            if before:
+                one.send(before)
+                assert one.ready().texts == [("101",), ("102",)]
+        assert comparable(cache.hit(lambda: ask(client))) == comparable(ask(direct))
+        for one in (direct, client):
+            one.send(sent)
+        wanted, found = direct.ready(), client.ready()
+        assert not found.rows and found.kinds == "EZ" and [e["C"] for e in found.errors] == ["34000"]
+        if hit == "simple":  # PostgreSQL has none either
+            assert [e["C"] for e in wanted.errors] == ["34000"]
+
+
+def test_c24_a_portal_that_is_closed_or_bound_after_a_hit(cached):
+    cache = cached()
+    batches = [OLDER, HITS["bound"], wire.close("P", "") + SYNC, HITS["bound"], OLDER, wire.execute(limit=1) + SYNC, wire.describe("P") + SYNC,
+               HITS["simple"], wire.parse(COLUMNS) + wire.bind(["1"]) + wire.FLUSH + wire.execute() + SYNC, HITS["bound"],
+               wire.close("P", "") + wire.execute() + SYNC]
+    with cache.wire() as client, direct_wire(cache.database) as direct:
+        for warmed in HITS.values():
+            cache.warm(lambda data=warmed: (client.send(data), client.ready()))
+        for one in (client, direct):
+            one.query("BEGIN")
+        for data in batches:
+            for one in (client, direct):
+                one.send(data)
+            assert comparable(client.ready()) == comparable(direct.ready())
+
+
+def test_c24_a_simple_query_from_the_cache_ends_the_unnamed_statement(cached):
+    cache = cached()
+    with cache.wire() as client, direct_wire(cache.database) as direct:
+        cache.warm(lambda: value(client.query(READ)))
+        for one in (client, direct):
+            one.send(wire.parse(COLUMNS) + SYNC)
+            one.ready()
+        assert cache.hit(lambda: value(client.query(READ))) == value(direct.query(READ))
+        for one in (client, direct):
+            one.send(wire.bind(["2"]) + wire.execute() + SYNC)
+        assert comparable(client.ready()) == comparable(direct.ready())
