@@ -127,6 +127,7 @@ static void answer_here(struct client *client, const struct sql_class *class,
     encode_ready(&out, (char)decision->status);
     client_write_buf(client, &out);
     buf_free(&out);
+    route_replace(&client->unnamed, NULL); /* a simple query is the end of it */
     if (decision->move == TRANSACTION_ANSWER)
         transaction_answered(&client->tx, class);
     else
