@@ -101,6 +101,7 @@ static bool make_key(struct cache_worker *w, const struct cache_request *r, stru
                                     .text = r->text,
                                     .parameter_types = r->parameter_types,
                                     .parameter_type_count = r->parameter_type_count,
+                                    .row_limit = r->row_limit,
                                     .bind = cache_shape_binds(r->shape) ? r->bind : SLICE_EMPTY};
     return key_build(&w->key, &parts, w->cache->seed, key);
 }

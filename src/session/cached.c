@@ -395,6 +395,7 @@ struct batch {
     struct bind_view bind;
     struct slice bind_body;
     struct slice described; /* statement name */
+    uint32_t row_limit;
     size_t total;
 };
 
@@ -403,15 +404,15 @@ enum batch_result { BATCH_WHOLE, BATCH_SHORT, BATCH_ODD };
 static bool add_to_batch(struct batch *batch, const struct frame *frame)
 {
     struct target_view target;
-    struct execute_view execute;
+    struct execute_view execute = {.max_rows = 0};
     switch (frame->type) {
     case MSG_PARSE:
         batch->has_parse = !batch->has_parse && !batch->has_bind && batch->describes == 0 &&
                            decode_parse(frame->body, &batch->parse);
         return batch->has_parse;
     case MSG_BIND:
-        batch->has_bind = !batch->has_bind && batch->describes != 'P' &&
-                          decode_bind(frame->body, &batch->bind) && batch->bind.portal.len == 0;
+        batch->has_bind =
+            !batch->has_bind && batch->describes != 'P' && decode_bind(frame->body, &batch->bind);
         batch->bind_body = frame->body;
         return batch->has_bind;
     case MSG_DESCRIBE:
@@ -420,11 +421,12 @@ static bool add_to_batch(struct batch *batch, const struct frame *frame)
         batch->describes = target.kind;
         batch->described = target.name;
         batch->is_bound_first = batch->has_bind;
-        return target.kind == 'S' || (batch->has_bind && target.name.len == 0);
+        return target.kind == 'S' || (batch->has_bind && slice_equal(target.name, batch->bind.portal));
     case MSG_EXECUTE:
         batch->has_execute = !batch->has_execute && batch->has_bind &&
-                             decode_execute(frame->body, &execute) && execute.max_rows == 0 &&
-                             execute.portal.len == 0;
+                             decode_execute(frame->body, &execute) &&
+                             slice_equal(execute.portal, batch->bind.portal);
+        batch->row_limit = execute.max_rows;
         return batch->has_execute;
     default:
         return false;
@@ -498,7 +500,8 @@ static void answer_batch(struct client *client, const struct batch *batch, struc
         encode_empty(&front, MSG_BIND_COMPLETE);
     if (batch->has_bind) {
         counter_bump(&client->part->counters.bind_count);
-        client->has_hit_portal = true;
+        if (batch->bind.portal.len == 0)
+            client->has_hit_portal = true;
     }
     if (batch->end == MSG_SYNC)
         encode_ready(&back, client_status(client));
@@ -536,6 +539,7 @@ static enum cached_step ask_about(struct client *client, const struct batch *bat
         .ttl_us = ttl_of(client, class),
         .now_us = clock_event_us(),
     };
+    request.row_limit = batch->row_limit;
     if (batch->has_bind)
         request.bind = slice_from(batch->bind_body, batch->bind.tail_offset);
     if (batch->describes == 'P')
@@ -566,6 +570,11 @@ enum cached_step cached_batch(struct client *client, struct slice data, size_t *
     case BATCH_WHOLE:
         break;
     }
+    if (batch.has_bind && batch.bind.portal.len > 0 && client->lease != NULL &&
+        lease_portal_get(client->lease, batch.bind.portal) != NULL) { /* an error, which PostgreSQL gives */
+        client->is_batch_relayed = true;
+        return CACHED_RELAY;
+    }
     struct statement *statement = batch_statement(client, &batch);
     enum cached_step step = statement != NULL ? ask_about(client, &batch, statement) : CACHED_RELAY;
     if (statement != NULL && step == CACHED_ANSWERED && batch.has_parse && batch.parse.name.len == 0)
@@ -575,6 +584,22 @@ enum cached_step cached_batch(struct client *client, struct slice data, size_t *
     *used = batch.total;
     client->is_batch_relayed = step == CACHED_RELAY;
     return step;
+}
+
+bool cached_close(struct client *client, struct slice data, size_t *used)
+{
+    struct frame frame;
+    struct target_view target;
+    if (client->lease != NULL || client->is_batch_relayed || client->is_skipping || client->ask != NULL ||
+        !may_ask(client) || frame_next(data, &frame) != FRAME_COMPLETE ||
+        !decode_target(frame.body, &target) || target.kind != 'P')
+        return false;
+    struct buf out = BUF_INIT;
+    encode_empty(&out, MSG_CLOSE_COMPLETE);
+    client_write_buf(client, &out);
+    buf_free(&out);
+    *used = frame.total;
+    return true;
 }
 
 /* ---- fills

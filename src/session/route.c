@@ -429,6 +429,8 @@ static bool is_taken_by_cache(struct client *client, struct slice rest, size_t *
 {
     uint8_t type = rest.data[0];
     *here = 0;
+    if (type == MSG_CLOSE)
+        return cached_close(client, rest, here);
     if (client->cache_mode == CACHE_OFF || (type != MSG_PARSE && type != MSG_BIND && type != MSG_DESCRIBE))
         return false;
     switch (cached_batch(client, rest, here)) {

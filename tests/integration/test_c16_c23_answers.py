@@ -18,16 +18,16 @@ pytestmark = pytest.mark.needs("cache")
 COLUMNS = "SELECT id, v, n FROM items WHERE id <= $1 ORDER BY id"
 
 
-def shape(formats=(), result_formats=(), describe="P", types=(), values=("3",), limit=0, name="", sql=COLUMNS):
+def shape(formats=(), result_formats=(), describe="P", types=(), values=("3",), limit=0, name="", sql=COLUMNS, portal=""):
     data = wire.parse(sql, name, types)
     if describe == "S":
         data += wire.describe("S", name)
-    data += wire.bind(values, name, "", formats, result_formats)
+    data += wire.bind(values, name, portal, formats, result_formats)
     if describe == "P":
-        data += wire.describe("P")
+        data += wire.describe("P", portal)
     if describe == "S, late":
         data += wire.describe("S", name)
-    return data + wire.execute(limit=limit) + (wire.close("S", name) if name else b"") + SYNC
+    return data + wire.execute(portal, limit) + (wire.close("S", name) if name else b"") + SYNC
 
 
 INT4 = b"\0\0\0\3"
@@ -37,7 +37,11 @@ SHAPES = {
     "no describe": shape(describe=""), "statement described": shape(describe="S"), "typed": shape(types=(20,)),
     "statement described late": shape(describe="S, late"), "described, binary": shape(result_formats=(1,), describe="S"),
     "described late, binary": shape(result_formats=(1,), describe="S, late"), "named, described": shape(describe="S", name="named"),
-    "typed int4": shape(types=(23,)), "limited": shape(limit=2), "limit above": shape(limit=100), "named": shape(name="named"),
+    "typed int4": shape(types=(23,)), "limited": shape(limit=2), "limit above": shape(limit=100), "limit reached": shape(limit=3),
+    "portal, limit above": shape(portal="c", limit=100), "portal, limited": shape(portal="c", limit=2), "portal": shape(portal="c"),
+    "other portal described": wire.parse(COLUMNS) + wire.bind(["2"], portal="c") + wire.describe("P") + wire.execute("c") + SYNC,
+    "other portal run": wire.parse(COLUMNS) + wire.bind(["2"], portal="c") + wire.describe("P", "c") + wire.execute() + SYNC,
+    "named": shape(name="named"),
     "null": shape(values=(None,)), "null text": shape(sql="SELECT v FROM items WHERE v = $1 OR $1 IS NULL", values=(None,)),
     "empty text": shape(sql="SELECT v FROM items WHERE v = $1 OR $1 IS NULL", values=("",)),
     "no rows": shape(values=("0",)), "all binary, typed": shape((1,), (1,), types=(23,), values=(INT4,)),
@@ -76,7 +80,7 @@ def test_c16_every_shape_of_the_same_question(cached):
             assert comparable(client.ready()) == expected[name], f"{name}, pipelined"
 
 
-@pytest.mark.parametrize("first, second", list(itertools.permutations(["text", "binary", "null text", "empty text", "no describe", "limited"], 2)))
+@pytest.mark.parametrize("first, second", list(itertools.permutations(["text", "binary", "null text", "empty text", "no describe", "limited", "limit above"], 2)))
 def test_c16_pairs_of_shapes(cached, first, second):
     cache = cached()
     with direct_wire(cache.database) as direct, cache.wire() as client:
@@ -251,6 +255,78 @@ def test_c23_memory_of_the_cache_is_bounded(cached, sanitized):
             assert len(value(client.extended("SELECT d FROM docs WHERE id = $1", [i]))) == 5000
     assert sanitized or resident_bytes(cache.pooler.pid) - before < 12 << 20
     assert value(client.query(READ)) == "item 1"
+
+
+# Drivers that are told a fetch size (pgjdbc) open a portal with a name and fetch so many rows of it.
+
+def test_c16_a_portal_that_ends_below_its_row_limit(cached):
+    """Where the limit is not reached there is nothing left to be fetched of it."""
+    cache = cached()
+    numbers = iter(range(1000))
+
+    def ask(one, limit, describe="P"):
+        one.send(shape(portal=f"c{next(numbers)}", limit=limit, describe=describe))
+        return comparable(one.ready())
+    with cache.wire() as client, direct_wire(cache.database) as direct:
+        for manner in ("autocommit", "in a block"):
+            if manner == "in a block":
+                for one in (direct, client):
+                    one.query("BEGIN")
+            expected = ask(direct, 4)
+            assert cache.warm(lambda: ask(client, 4)) == expected
+            for limit in (0, 1, 2, 3, 5):
+                expected = ask(direct, limit)
+                for _ in range(4):
+                    assert ask(client, limit) == expected, (manner, limit)
+            assert cache.hit(lambda: ask(client, 4)) == ask(direct, 4)
+            before = cache.pooler.hits()
+            assert [ask(client, 3) for _ in range(4)] == [ask(direct, 3)] * 4 and cache.pooler.hits() == before
+        for one in (direct, client):
+            one.query("COMMIT")
+        client.do("UPDATE items SET v = 'changed' WHERE id = 2")
+        assert ask(client, 4) == ask(direct, 4)
+
+
+def test_c16_the_portal_of_a_hit_is_closed_in_front_of_the_next_question(cached):
+    """So does pgjdbc; none of it needs a server."""
+    cache = cached()
+
+    def unit(one):
+        one.query("BEGIN")
+        answers = []
+        for n in range(4):
+            one.send((wire.close("P", f"c{n - 1}") if n else b"") + shape(portal=f"c{n}", limit=50))
+            answers.append(comparable(one.ready()))
+        one.send(wire.close("P", "c3") + wire.close("P", "no such") + SYNC)
+        answers.append(comparable(one.ready()))
+        return [*answers, comparable(one.query("COMMIT"))]
+    with cache.wire() as client, direct_wire(cache.database) as direct, cache.pooler.admin() as console:
+        expected = unit(direct)
+        assert cache.warm(lambda: unit(client)) == expected
+
+        def assignments():
+            return sum(int(row["total_server_assignment_count"]) for row in console.show("STATS") if row["database"] == "test")
+        before, hits = assignments(), cache.pooler.hits()
+        assert unit(client) == expected
+        assert cache.pooler.hits() == hits + 4 and assignments() == before
+        # An error keeps everything up to Sync from being answered, a Close as well.
+        for one in (client, direct):
+            one.send(wire.bind([], "nothing") + wire.close("P", "c") + SYNC + wire.close("P", "c") + SYNC)
+        assert comparable(client.ready(2)) == comparable(direct.ready(2))
+
+
+def test_c16_a_portal_whose_name_is_taken(cached):
+    cache = cached()
+    whole, part = shape(portal="c", limit=100), shape(portal="c", limit=2)
+    with cache.wire() as client, direct_wire(cache.database) as direct:
+        cache.warm(lambda: (client.send(whole), client.ready()))
+        for one in (client, direct):
+            one.query("BEGIN")
+        for data in (part, whole, query("ROLLBACK"), query("BEGIN"), part, wire.execute("c") + SYNC, wire.close("P", "c") + SYNC, whole,
+                     wire.close("P", "c") + SYNC, whole, query("COMMIT"), whole):
+            for one in (client, direct):
+                one.send(data)
+            assert comparable(client.ready()) == comparable(direct.ready())
 
 
 # A portal that was answered from the cache is at no server; an older one may be there.

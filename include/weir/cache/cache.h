@@ -191,7 +191,7 @@ const char *cache_baseline_query(void);
 
 enum cache_shape {
     CACHE_SIMPLE,            /* Query: T D… C */
-    CACHE_EXECUTE,           /* Bind, [Describe portal,] Execute without row limit: [T] D… C */
+    CACHE_EXECUTE,           /* Bind, [Describe portal,] Execute that comes to an end: [T] D… C */
     CACHE_DESCRIBE,          /* Describe statement: t T; no parameters take part */
     CACHE_EXECUTE_DESCRIBED, /* the same as EXECUTE with a Describe of the statement: t T D… C */
 };
@@ -227,7 +227,8 @@ struct cache_request {
     /* Of shapes that bind: the body of Bind after the two names, that is formats, values and result formats;
      * must be well-formed. */
     struct slice bind;
-    uint64_t ttl_us; /* the lesser of cache_ttl and a hint; 0 for none (allowed in exact only) */
+    uint32_t row_limit; /* of shapes that bind: that of Execute; 0 for none */
+    uint64_t ttl_us;    /* the lesser of cache_ttl and a hint; 0 for none (allowed in exact only) */
     uint64_t now_us;
 };
 

@@ -57,6 +57,10 @@ APART enum cached_step cached_query(struct client *client, struct sql_class *cla
  * answered. */
 APART enum cached_step cached_batch(struct client *client, struct slice data, size_t *used);
 
+/* A Close of a portal by a client that has no server, hence none that is open: answered at once, its length
+ * in `used`. False for anything else. */
+bool cached_close(struct client *client, struct slice data, size_t *used);
+
 /* The answer to its question comes later. */
 bool cached_is_waiting(const struct client *client);
 
