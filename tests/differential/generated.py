@@ -9,6 +9,7 @@ asked once; when PostgreSQL has been asked about all of them (SHOW TEMPLATES), t
 other formats and in other protocols, while tables are written to."""
 
 import argparse
+import copy
 import random
 import secrets
 import sys
@@ -34,6 +35,7 @@ ROUND = 2000
 WRITES = 0.03
 BLOCKS = 0.02  # begun before a query; each ends with one in so many, with an error, and with a write
 BLOCK_ENDS = 0.1
+DESCRIBES = ("nothing", "nothing", "nothing", "portal", "portal", "portal", "portal", "portal", "statement first", "statement")
 HITS_LEAST = 0.4  # of all that was asked and gave rows
 SESSIONS = 2
 SHOWN = 10
@@ -52,7 +54,7 @@ class Asked:
         count = len(statement.columns)
         self.result_formats = random.choice(((), (), (1,), tuple(random.randint(0, 1) for _ in range(count))))
         # What is described, the portal or the statement, in front of Bind or behind it.
-        self.describes = random.choice(("nothing", "portal", "portal", "portal", "statement first", "statement"))
+        self.describes = random.choice(DESCRIBES)
 
     @staticmethod
     def _format(random, kind, value):
@@ -148,6 +150,10 @@ class Run:
     def _changed(self, one):
         """Other parameters, or the same question in another way."""
         statement = one.statement
+        if self.random.random() < 0.2:
+            made = copy.copy(one)
+            made.describes = self.random.choice(DESCRIBES)
+            return made
         if statement.types and self.random.random() < 0.5:
             statement = grammar.other_values(self.random, statement)
         self.names += 1

@@ -123,13 +123,14 @@ def test_c16_another_statement_is_described_than_the_one_that_runs(cached):
     asked = wire.bind(["2"], "one") + wire.describe("S", "two") + wire.execute() + SYNC
     prepared = wire.parse(COLUMNS, "one") + wire.parse("SELECT n FROM items WHERE id = $1 OR v = $2", "two") + SYNC
     with cache.wire() as client, direct_wire(cache.database) as direct:
-        cache.warm(lambda: client.extended(COLUMNS, ["2"]).texts)
+        own = shape(describe="S, late", values=("2",))
+        cache.warm(lambda: (client.send(own), client.ready()))
         for one in (client, direct):
             one.send(prepared)
             one.ready()
-        for _ in range(4):
+        for data in (asked, asked, own, query("UPDATE items SET v = 'new' WHERE id = 1"), asked, asked, own, own, asked):
             for one in (client, direct):
-                one.send(asked)
+                one.send(data)
             assert comparable(client.ready()) == comparable(direct.ready())
 
 
