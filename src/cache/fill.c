@@ -310,6 +310,8 @@ static bool is_complete(const struct cache_fill *fill)
         return parameters == 0 && rows > 0;
     case CACHE_DESCRIBE:
         return parameters > 0 && description > 0 && rows == 0;
+    case CACHE_EXECUTE_DESCRIBED:
+        return parameters > 0 && description > 0 && rows > 0;
     }
     return false;
 }

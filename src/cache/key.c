@@ -18,8 +18,8 @@ static inline void put_u32(uint8_t *to, uint32_t value)
 bool key_build(struct buf *scratch, const struct key_parts *parts, uint64_t seed, struct entry_key *key)
 {
     buf_clear(scratch);
-    /* scope, shape, text length, number of types, bind length */
-    enum { FIXED = 8 + 1 + 4 + 4 + 4 };
+    /* scope, shape, row limit, text length, number of types, bind length */
+    enum { FIXED = 8 + 1 + 4 + 4 + 4 + 4 };
     size_t types = parts->parameter_type_count * sizeof(uint32_t);
     if (parts->text.len > UINT32_MAX || parts->bind.len > UINT32_MAX ||
         !buf_reserve(scratch, FIXED + parts->text.len + types + parts->bind.len))
@@ -28,9 +28,10 @@ bool key_build(struct buf *scratch, const struct key_parts *parts, uint64_t seed
     put_u32(fixed, (uint32_t)(parts->scope >> 32));
     put_u32(fixed + 4, (uint32_t)parts->scope);
     fixed[8] = parts->shape;
-    put_u32(fixed + 9, (uint32_t)parts->text.len);
-    put_u32(fixed + 13, (uint32_t)parts->parameter_type_count);
-    put_u32(fixed + 17, (uint32_t)parts->bind.len);
+    put_u32(fixed + 9, parts->row_limit);
+    put_u32(fixed + 13, (uint32_t)parts->text.len);
+    put_u32(fixed + 17, (uint32_t)parts->parameter_type_count);
+    put_u32(fixed + 21, (uint32_t)parts->bind.len);
     buf_append(scratch, fixed, FIXED);
     buf_append_slice(scratch, parts->text);
     buf_append(scratch, parts->parameter_types, types);

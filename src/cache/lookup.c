@@ -61,7 +61,7 @@ static enum cache_reason judge_parameters(const struct cache_request *r)
     for (size_t i = 0; i < r->parameter_type_count; i++)
         if (!policy_is_type_harmless(r->parameter_types[i]))
             return CACHE_REASON_PARAMETER;
-    if (r->shape == CACHE_EXECUTE && policy_has_datetime_word(r->bind))
+    if (cache_shape_binds(r->shape) && policy_has_datetime_word(r->bind))
         return CACHE_REASON_TIME;
     return CACHE_REASON_NONE;
 }
@@ -103,7 +103,8 @@ static bool make_key(struct cache_worker *w, const struct cache_request *r, stru
                                     .text = r->text,
                                     .parameter_types = r->parameter_types,
                                     .parameter_type_count = r->parameter_type_count,
-                                    .bind = r->shape == CACHE_EXECUTE ? r->bind : SLICE_EMPTY};
+                                    .row_limit = r->row_limit,
+                                    .bind = cache_shape_binds(r->shape) ? r->bind : SLICE_EMPTY};
     return key_build(&w->key, &parts, w->cache->seed, key);
 }
 

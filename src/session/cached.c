@@ -24,6 +24,7 @@ struct cached_ask {
     struct client *client;
     struct cache_answer answer;
     uint64_t since_us;
+    enum cache_shape shape;
     bool is_waiting;
 };
 
@@ -282,7 +283,7 @@ static struct cached_ask *ask_cache(struct client *client, const struct cache_re
     session->spare_ask = NULL;
     if (ask == NULL)
         return NULL;
-    *ask = (struct cached_ask){.client = client, .since_us = clock_event_us()};
+    *ask = (struct cached_ask){.client = client, .since_us = clock_event_us(), .shape = request->shape};
     cache_lookup(session->cache, request, answered, ask, &ask->answer);
     ask->is_waiting = ask->answer.outcome == CACHE_WAIT;
     client->ask = ask;
@@ -382,6 +383,8 @@ enum cached_step cached_query(struct client *client, const struct memo_answer *k
     struct buf none = BUF_INIT, ready = BUF_INIT;
     encode_ready(&ready, client_status(client));
     write_pieces(client, &none, answer, &ready);
+    route_set_unnamed(client, NULL); /* a simple query is the end of it, and of the portal */
+    client->has_hit_portal = true;
     account_hit(client, ask, answer.len);
     entry_unref(entry);
     settle(client);
@@ -394,12 +397,14 @@ enum cached_step cached_query(struct client *client, const struct memo_answer *k
 
 struct batch {
     bool has_parse, has_bind, has_execute;
-    uint8_t describes; /* 'S', 'P' or 0 */
-    uint8_t end;       /* MSG_SYNC or MSG_FLUSH */
+    bool is_bound_first; /* before the Describe */
+    uint8_t describes;   /* 'S', 'P' or 0 */
+    uint8_t end;         /* MSG_SYNC or MSG_FLUSH */
     struct parse_view parse;
     struct bind_view bind;
     struct slice bind_body;
     struct slice described; /* statement name */
+    uint32_t row_limit;
     size_t total;
 };
 
@@ -408,15 +413,15 @@ enum batch_result { BATCH_WHOLE, BATCH_SHORT, BATCH_ODD };
 static bool add_to_batch(struct batch *batch, const struct frame *frame)
 {
     struct target_view target;
-    struct execute_view execute;
+    struct execute_view execute = {.max_rows = 0};
     switch (frame->type) {
     case MSG_PARSE:
         batch->has_parse = !batch->has_parse && !batch->has_bind && batch->describes == 0 &&
                            decode_parse(frame->body, &batch->parse);
         return batch->has_parse;
     case MSG_BIND:
-        batch->has_bind = !batch->has_bind && batch->describes == 0 &&
-                          decode_bind(frame->body, &batch->bind) && batch->bind.portal.len == 0;
+        batch->has_bind =
+            !batch->has_bind && batch->describes != 'P' && decode_bind(frame->body, &batch->bind);
         batch->bind_body = frame->body;
         return batch->has_bind;
     case MSG_DESCRIBE:
@@ -424,11 +429,13 @@ static bool add_to_batch(struct batch *batch, const struct frame *frame)
             return false;
         batch->describes = target.kind;
         batch->described = target.name;
-        return target.kind == 'S' ? !batch->has_bind : batch->has_bind && target.name.len == 0;
+        batch->is_bound_first = batch->has_bind;
+        return target.kind == 'S' || (batch->has_bind && slice_equal(target.name, batch->bind.portal));
     case MSG_EXECUTE:
         batch->has_execute = !batch->has_execute && batch->has_bind &&
-                             decode_execute(frame->body, &execute) && execute.max_rows == 0 &&
-                             execute.portal.len == 0;
+                             decode_execute(frame->body, &execute) &&
+                             slice_equal(execute.portal, batch->bind.portal);
+        batch->row_limit = execute.max_rows;
         return batch->has_execute;
     default:
         return false;
@@ -449,7 +456,7 @@ static enum batch_result read_batch(struct slice data, struct batch *batch)
         batch->total += frame.total;
         if (frame.type == MSG_SYNC || frame.type == MSG_FLUSH) {
             batch->end = frame.type;
-            bool is_run = batch->has_execute && frame.type == MSG_SYNC && batch->describes != 'S';
+            bool is_run = batch->has_execute && frame.type == MSG_SYNC;
             bool is_description = !batch->has_bind && batch->describes == 'S';
             return is_run || is_description ? BATCH_WHOLE : BATCH_ODD;
         }
@@ -459,10 +466,12 @@ static enum batch_result read_batch(struct slice data, struct batch *batch)
     return BATCH_ODD;
 }
 
-/* The statement that the batch is about; a new reference. A Parse in it must find its name free. */
+/* The one statement that the batch is about; a new reference. A Parse in it must find its name free. */
 static struct statement *batch_statement(struct client *client, const struct batch *batch)
 {
     struct slice name = batch->has_bind ? batch->bind.statement : batch->described;
+    if (batch->describes == 'S' && !slice_equal(batch->described, name))
+        return NULL;
     if (batch->has_parse) {
         bool is_taken = name.len > 0 && statement_map_find(&client->prepared, name) != NULL;
         if (is_taken || !slice_equal(batch->parse.name, name))
@@ -487,18 +496,21 @@ static void answer_batch(struct client *client, const struct batch *batch, struc
 {
     struct entry *entry = ask->answer.entry;
     struct buf front = BUF_INIT, back = BUF_INIT;
-    struct slice rows;
+    struct slice rows = entry_part(entry, ENTRY_ROWS);
     if (batch->has_parse)
         encode_empty(&front, MSG_PARSE_COMPLETE);
+    if (batch->is_bound_first)
+        encode_empty(&front, MSG_BIND_COMPLETE);
+    if (batch->describes == 'S')
+        buf_append_slice(&front, entry_part(entry, ENTRY_PARAMETER_DESCRIPTION));
+    if (batch->describes != 0)
+        buf_append_slice(&front, entry_part(entry, ENTRY_ROW_DESCRIPTION));
+    if (batch->has_bind && !batch->is_bound_first)
+        encode_empty(&front, MSG_BIND_COMPLETE);
     if (batch->has_bind) {
         counter_bump(&client->part->counters.bind_count);
-        encode_empty(&front, MSG_BIND_COMPLETE);
-        if (batch->describes == 'P')
-            buf_append_slice(&front, entry_part(entry, ENTRY_ROW_DESCRIPTION));
-        rows = entry_part(entry, ENTRY_ROWS);
-    } else {
-        buf_append_slice(&front, entry_part(entry, ENTRY_PARAMETER_DESCRIPTION));
-        rows = entry_part(entry, ENTRY_ROW_DESCRIPTION);
+        if (batch->bind.portal.len == 0)
+            client->has_hit_portal = true;
     }
     if (batch->end == MSG_SYNC)
         encode_ready(&back, client_status(client));
@@ -511,6 +523,13 @@ static void answer_batch(struct client *client, const struct batch *batch, struc
     spare_lease(client);
 }
 
+static enum cache_shape batch_shape(const struct batch *batch)
+{
+    if (!batch->has_bind)
+        return CACHE_DESCRIBE;
+    return batch->describes == 'S' ? CACHE_EXECUTE_DESCRIBED : CACHE_EXECUTE;
+}
+
 static enum cached_step ask_about(struct client *client, const struct batch *batch,
                                   struct statement *statement)
 {
@@ -520,7 +539,7 @@ static enum cached_step ask_about(struct client *client, const struct batch *bat
     struct cache_request request = {
         .scope = client->scope,
         .mode = client->cache_mode,
-        .shape = batch->has_bind ? CACHE_EXECUTE : CACHE_DESCRIBE,
+        .shape = batch_shape(batch),
         .flags = facts(client, class, statement->text_flags),
         .class = class,
         .text = statement->text,
@@ -529,6 +548,7 @@ static enum cached_step ask_about(struct client *client, const struct batch *bat
         .ttl_us = ttl_of(client, class),
         .now_us = clock_event_us(),
     };
+    request.row_limit = batch->row_limit;
     if (batch->has_bind)
         request.bind = slice_from(batch->bind_body, batch->bind.tail_offset);
     if (batch->describes == 'P')
@@ -559,6 +579,11 @@ enum cached_step cached_batch(struct client *client, struct slice data, size_t *
     case BATCH_WHOLE:
         break;
     }
+    if (batch.has_bind && batch.bind.portal.len > 0 && client->lease != NULL &&
+        lease_portal_get(client->lease, batch.bind.portal) != NULL) { /* an error, which PostgreSQL gives */
+        client->is_batch_relayed = true;
+        return CACHED_RELAY;
+    }
     struct statement *statement = batch_statement(client, &batch);
     enum cached_step step = statement != NULL ? ask_about(client, &batch, statement) : CACHED_RELAY;
     if (statement != NULL && step == CACHED_ANSWERED && batch.has_parse && batch.parse.name.len == 0)
@@ -570,17 +595,34 @@ enum cached_step cached_batch(struct client *client, struct slice data, size_t *
     return step;
 }
 
+bool cached_close(struct client *client, struct slice data, size_t *used)
+{
+    struct frame frame;
+    struct target_view target;
+    if (client->lease != NULL || client->is_batch_relayed || client->is_skipping || client->ask != NULL ||
+        !may_ask(client) || frame_next(data, &frame) != FRAME_COMPLETE ||
+        !decode_target(frame.body, &target) || target.kind != 'P')
+        return false;
+    struct buf out = BUF_INIT;
+    encode_empty(&out, MSG_CLOSE_COMPLETE);
+    client_write_buf(client, &out);
+    buf_free(&out);
+    *used = frame.total;
+    return true;
+}
+
 /* ---- fills
  * ------------------------------------------------------------------------------------------------------------------------
  */
 
-uint8_t cached_begin_fill_now(struct lease *lease, bool is_description)
+uint8_t cached_begin_fill_now(struct lease *lease)
 {
     struct client *client = lease->client;
     struct cached_ask *ask = client->ask;
     if (lease->fill != NULL)
         return OWED_FILL;
     struct cache_fill *fill = ask->answer.fill;
+    bool is_description = ask->shape == CACHE_DESCRIBE;
     settle(client);
     counter_bump(&client->part->counters.cache_misses);
     const struct server_baseline *baseline = lease->server->baseline;

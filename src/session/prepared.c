@@ -417,6 +417,7 @@ enum route_step route_on_bind(struct client *client, const struct frame *frame, 
     statement_unref(run);
     if (!is_set)
         return route_fail(client, "53200", "out of memory");
+    client->has_hit_portal = client->has_hit_portal && view.portal.len > 0;
     if (view.portal.len == 0)
         lease->portal_row = is_whole ? row_of(lease, statement, slice_from(frame->body, view.tail_offset))
                                      : (struct cache_row){.relation = 0};
@@ -441,6 +442,13 @@ enum route_step route_on_bind(struct client *client, const struct frame *frame, 
     return ROUTE_DONE;
 }
 
+/* The server's unnamed portal may be one from before a hit, with rows of another query: who goes on with that
+ * of the hit names one that no server has, and gets PostgreSQL's error for it. */
+static struct slice portal_of(const struct client *client, struct slice name)
+{
+    return name.len == 0 && client->has_hit_portal ? SLICE_LITERAL("of an answer from the cache") : name;
+}
+
 enum route_step route_on_describe(struct client *client, const struct frame *frame, struct slice whole)
 {
     struct target_view view;
@@ -456,13 +464,15 @@ enum route_step route_on_describe(struct client *client, const struct frame *fra
     char text[STATEMENT_NAME_SIZE];
     if (view.kind == 'S' && !resolve(lease, view.name, &statement, &name, text))
         return ROUTE_ENDED;
+    if (view.kind == 'P')
+        name = portal_of(client, name);
     if (name.data == view.name.data) {
         route_pass(client, whole);
     } else {
-        encode_target(outbox_make(route_outbox(client), lease->server->conn), MSG_DESCRIBE, 'S', name);
+        encode_target(outbox_make(route_outbox(client), lease->server->conn), MSG_DESCRIBE, view.kind, name);
         outbox_made(route_outbox(client));
     }
-    struct owed entry = {.kind = OWED_DESCRIBE, .flags = cached_begin_fill(lease, view.kind == 'S')};
+    struct owed entry = {.kind = OWED_DESCRIBE, .flags = cached_begin_fill(lease)};
     if (statement != NULL && view.name.len > 0)
         entry.statement = statement_ref(statement);
     return lease_owe(lease, entry) ? ROUTE_DONE : ROUTE_ENDED;
@@ -477,7 +487,8 @@ enum route_step route_on_execute(struct client *client, const struct frame *fram
     struct lease *lease = extended_lease(client, NULL, whole, &step);
     if (lease == NULL)
         return step;
-    struct statement *statement = lease_portal_get(lease, view.portal);
+    struct slice portal = portal_of(client, view.portal);
+    struct statement *statement = lease_portal_get(lease, portal);
     struct sql_class *class = statement != NULL ? statement->class : sql_class_unparsable();
     uint64_t place = owed_next_place(&lease->owed);
     enum cached_send send = cached_sending(lease, class, view.portal.len == 0 ? &lease->portal_row : NULL);
@@ -489,9 +500,14 @@ enum route_step route_on_execute(struct client *client, const struct frame *fram
     transaction_sending(&client->tx, class, false);
     sequence_sending(lease, class);
     lease->is_gap_coming = lease->is_gap_coming || transaction_opens_gap(&client->tx, class);
-    route_pass(client, whole);
+    if (portal.data == view.portal.data) {
+        route_pass(client, whole);
+    } else {
+        encode_execute(outbox_make(route_outbox(client), lease->server->conn), portal, view.max_rows);
+        outbox_made(route_outbox(client));
+    }
     struct owed entry = {
-        .kind = OWED_EXECUTE, .flags = cached_begin_fill(lease, false), .class = sql_class_ref(class)};
+        .kind = OWED_EXECUTE, .flags = cached_begin_fill(lease), .class = sql_class_ref(class)};
     if (statement != NULL)
         entry.statement = statement_ref(statement);
     return lease_owe(lease, entry) ? ROUTE_DONE : ROUTE_ENDED;
@@ -522,6 +538,8 @@ enum route_step route_on_close(struct client *client, const struct frame *frame,
         route_replace(&lease->server->unnamed, NULL);
     } else if (!lease_portal_set(lease, view.name, NULL)) {
         return route_fail(client, "53200", "out of memory");
+    } else if (view.name.len == 0) {
+        client->has_hit_portal = false;
     }
     route_pass(client, whole);
     return lease_owe(lease, (struct owed){.kind = OWED_CLOSE}) ? ROUTE_DONE : ROUTE_ENDED;

@@ -127,6 +127,7 @@ static void answer_here(struct client *client, const struct sql_class *class,
     encode_ready(&out, (char)decision->status);
     client_write_buf(client, &out);
     buf_free(&out);
+    route_replace(&client->unnamed, NULL); /* a simple query is the end of it */
     if (decision->move == TRANSACTION_ANSWER)
         transaction_answered(&client->tx, class);
     else
@@ -238,7 +239,7 @@ static enum route_step send_query(struct client *client, struct sql_class *class
     transaction_sending(&client->tx, class, false);
     sequence_sending(lease, class);
     bool is_gap = transaction_opens_gap(&client->tx, class);
-    uint8_t flags = cached_begin_fill(lease, false) | (is_gap ? OWED_GAP : 0);
+    uint8_t flags = cached_begin_fill(lease) | (is_gap ? OWED_GAP : 0);
     if (!lease_owe(lease, (struct owed){.kind = OWED_QUERY, .flags = flags, .class = sql_class_ref(class)}))
         return ROUTE_ENDED;
     if (!is_sent)
@@ -427,6 +428,8 @@ static bool is_taken_by_cache(struct client *client, struct slice rest, size_t *
 {
     uint8_t type = rest.data[0];
     *here = 0;
+    if (type == MSG_CLOSE)
+        return cached_close(client, rest, here);
     if (client->cache_mode == CACHE_OFF || (type != MSG_PARSE && type != MSG_BIND && type != MSG_DESCRIBE))
         return false;
     switch (cached_batch(client, rest, here)) {

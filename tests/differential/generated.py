@@ -9,6 +9,7 @@ asked once; when PostgreSQL has been asked about all of them (SHOW TEMPLATES), t
 other formats and in other protocols, while tables are written to."""
 
 import argparse
+import copy
 import random
 import secrets
 import sys
@@ -32,6 +33,9 @@ NEW = 60  # queries that a round begins with
 KEPT = 90  # queries that are asked again and again
 ROUND = 2000
 WRITES = 0.03
+BLOCKS = 0.02  # begun before a query; each ends with one in so many, with an error, and with a write
+BLOCK_ENDS = 0.1
+DESCRIBES = ("nothing", "nothing", "nothing", "portal", "portal", "portal", "portal", "portal", "statement first", "statement")
 HITS_LEAST = 0.4  # of all that was asked and gave rows
 SESSIONS = 2
 SHOWN = 10
@@ -49,7 +53,8 @@ class Asked:
         self.formats = tuple(self._format(random, kind, value) for kind, value in zip(statement.types, statement.values))
         count = len(statement.columns)
         self.result_formats = random.choice(((), (), (1,), tuple(random.randint(0, 1) for _ in range(count))))
-        self.has_describe = random.random() < 0.7
+        # What is described, the portal or the statement, in front of Bind or behind it.
+        self.describes = random.choice(DESCRIBES)
 
     @staticmethod
     def _format(random, kind, value):
@@ -64,8 +69,10 @@ class Asked:
                   for kind, value, form in zip(statement.types, statement.values, self.formats)]
         name = self.name if self.way == "named" else ""
         made = b"" if name and name in prepared else parse(statement.text, name, types)
+        made += describe("S", name) if self.describes == "statement first" else b""
         made += bind(values, name, formats=self.formats, result_formats=self.result_formats)
-        return made + (describe() if self.has_describe else b"") + execute() + SYNC
+        made += {"portal": describe(), "statement": describe("S", name)}.get(self.describes, b"")
+        return made + execute() + SYNC
 
 
 class Run:
@@ -75,6 +82,7 @@ class Run:
         self.asked = self.errors = self.writes = self.excused = self.names = 0
         self.hits = 0
         self.differences = []
+        self.blocks = set()  # sessions that are in one
         self.reasons = Reasons()
 
     def run(self):
@@ -142,6 +150,10 @@ class Run:
     def _changed(self, one):
         """Other parameters, or the same question in another way."""
         statement = one.statement
+        if self.random.random() < 0.2:
+            made = copy.copy(one)
+            made.describes = self.random.choice(DESCRIBES)
+            return made
         if statement.types and self.random.random() < 0.5:
             statement = grammar.other_values(self.random, statement)
         self.names += 1
@@ -171,8 +183,11 @@ class Run:
 
     def _ask(self, one):
         number = self.random.randrange(SESSIONS)
+        if number not in self.blocks and self.random.random() < BLOCKS:
+            self._compare("BEGIN", self._exchange(number, query("BEGIN")))
+            self.blocks.add(number)
         prepared = self.prepared[number]
-        has_failed = self._compare(f"{one.way} {one.formats} {one.result_formats} {one.statement}",
+        has_failed = self._compare(f"{one.way} {one.describes} {one.formats} {one.result_formats} {one.statement}",
                                    self._exchange(number, one.payload(prepared)))
         self.asked += 1
         self.errors += has_failed
@@ -181,8 +196,16 @@ class Run:
         elif one.way == "named" and one.name not in prepared:
             self._compare("SELECT 1", self._exchange(number, query("SELECT 1")))
             one.name += "x"  # whether it is there depends on where it failed
+        if number in self.blocks and (has_failed or self.random.random() < BLOCK_ENDS):
+            self._end_block(number)
+
+    def _end_block(self, number):
+        self._compare("COMMIT", self._exchange(number, query("COMMIT")))
+        self.blocks.remove(number)
 
     def _write(self):
+        for number in sorted(self.blocks):  # a write may wait for what they have read
+            self._end_block(number)
         statement = grammar.write(self.random)
         self._compare(statement.text, self._exchange(self.random.randrange(SESSIONS), query(statement.text)))
         self.writes += 1

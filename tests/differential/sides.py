@@ -18,6 +18,8 @@ def masked(messages):
     for kind, body in messages:
         if kind == "T":
             body = without_oids(body)
+        elif kind == "t":
+            body = [min(oid, FIRST_OBJECT) for oid in struct.unpack_from(f"!{struct.unpack_from('!H', body)[0]}I", body, 2)]
         elif isinstance(body, dict):
             body = {field: OF_SESSION.sub("pg_temp", text) for field, text in body.items()}
         if kind != "A":

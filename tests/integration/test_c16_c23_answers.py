@@ -18,14 +18,16 @@ pytestmark = pytest.mark.needs("cache")
 COLUMNS = "SELECT id, v, n FROM items WHERE id <= $1 ORDER BY id"
 
 
-def shape(formats=(), result_formats=(), describe="P", types=(), values=("3",), limit=0, name="", sql=COLUMNS):
+def shape(formats=(), result_formats=(), describe="P", types=(), values=("3",), limit=0, name="", sql=COLUMNS, portal=""):
     data = wire.parse(sql, name, types)
     if describe == "S":
         data += wire.describe("S", name)
-    data += wire.bind(values, name, "", formats, result_formats)
+    data += wire.bind(values, name, portal, formats, result_formats)
     if describe == "P":
-        data += wire.describe("P")
-    return data + wire.execute(limit=limit) + (wire.close("S", name) if name else b"") + SYNC
+        data += wire.describe("P", portal)
+    if describe == "S, late":
+        data += wire.describe("S", name)
+    return data + wire.execute(portal, limit) + (wire.close("S", name) if name else b"") + SYNC
 
 
 INT4 = b"\0\0\0\3"
@@ -33,7 +35,13 @@ SHAPES = {
     "text": shape(), "binary": shape(result_formats=(1,)), "by column": shape(result_formats=(1, 0, 1)),
     "other columns": shape(result_formats=(0, 1, 0)), "binary parameter": shape((1,), values=(INT4,)),
     "no describe": shape(describe=""), "statement described": shape(describe="S"), "typed": shape(types=(20,)),
-    "typed int4": shape(types=(23,)), "limited": shape(limit=2), "limit above": shape(limit=100), "named": shape(name="named"),
+    "statement described late": shape(describe="S, late"), "described, binary": shape(result_formats=(1,), describe="S"),
+    "described late, binary": shape(result_formats=(1,), describe="S, late"), "named, described": shape(describe="S", name="named"),
+    "typed int4": shape(types=(23,)), "limited": shape(limit=2), "limit above": shape(limit=100), "limit reached": shape(limit=3),
+    "portal, limit above": shape(portal="c", limit=100), "portal, limited": shape(portal="c", limit=2), "portal": shape(portal="c"),
+    "other portal described": wire.parse(COLUMNS) + wire.bind(["2"], portal="c") + wire.describe("P") + wire.execute("c") + SYNC,
+    "other portal run": wire.parse(COLUMNS) + wire.bind(["2"], portal="c") + wire.describe("P", "c") + wire.execute() + SYNC,
+    "named": shape(name="named"),
     "null": shape(values=(None,)), "null text": shape(sql="SELECT v FROM items WHERE v = $1 OR $1 IS NULL", values=(None,)),
     "empty text": shape(sql="SELECT v FROM items WHERE v = $1 OR $1 IS NULL", values=("",)),
     "no rows": shape(values=("0",)), "all binary, typed": shape((1,), (1,), types=(23,), values=(INT4,)),
@@ -72,7 +80,7 @@ def test_c16_every_shape_of_the_same_question(cached):
             assert comparable(client.ready()) == expected[name], f"{name}, pipelined"
 
 
-@pytest.mark.parametrize("first, second", list(itertools.permutations(["text", "binary", "null text", "empty text", "no describe", "limited"], 2)))
+@pytest.mark.parametrize("first, second", list(itertools.permutations(["text", "binary", "null text", "empty text", "no describe", "limited", "limit above"], 2)))
 def test_c16_pairs_of_shapes(cached, first, second):
     cache = cached()
     with direct_wire(cache.database) as direct, cache.wire() as client:
@@ -88,6 +96,42 @@ def test_c16_drivers_share_entries_across_connections(cached):
     cache.warm(lambda: first.extended(COLUMNS, ["5"]).texts)
     assert len(cache.hit(lambda: second.extended(COLUMNS, ["5"]).texts)) == 5
     assert len(cache.hit(lambda: second.ask(wire.parse(COLUMNS, "n"), wire.bind(["5"], "n"), wire.describe(), wire.execute()).texts)) == 5
+
+
+@pytest.mark.parametrize("describe", ["S", "S, late"])
+def test_c16_a_statement_that_is_described_where_it_runs(cached, describe):
+    """So asks tokio-postgres' query_typed."""
+    cache = cached()
+    asked = shape(describe=describe)
+    with cache.wire() as client, direct_wire(cache.database) as direct:
+        def ask(one):
+            one.send(asked)
+            return comparable(one.ready())
+        expected = ask(direct)
+        assert cache.warm(lambda: ask(client)) == expected
+        client.send(shape(describe=""))  # an answer without descriptions, which is another
+        client.ready()
+        assert cache.hit(lambda: ask(client)) == expected
+        client.do("ALTER TABLE items ALTER n TYPE bigint")
+        changed = ask(direct)
+        assert ask(client) == changed != expected
+        assert cache.warm(lambda: ask(client)) == changed
+
+
+def test_c16_another_statement_is_described_than_the_one_that_runs(cached):
+    cache = cached()
+    asked = wire.bind(["2"], "one") + wire.describe("S", "two") + wire.execute() + SYNC
+    prepared = wire.parse(COLUMNS, "one") + wire.parse("SELECT n FROM items WHERE id = $1 OR v = $2", "two") + SYNC
+    with cache.wire() as client, direct_wire(cache.database) as direct:
+        own = shape(describe="S, late", values=("2",))
+        cache.warm(lambda: (client.send(own), client.ready()))
+        for one in (client, direct):
+            one.send(prepared)
+            one.ready()
+        for data in (asked, asked, own, query("UPDATE items SET v = 'new' WHERE id = 1"), asked, asked, own, own, asked):
+            for one in (client, direct):
+                one.send(data)
+            assert comparable(client.ready()) == comparable(direct.ready())
 
 
 def test_c20_thousands_of_neighbours_each_get_their_own(cached):
@@ -212,3 +256,136 @@ def test_c23_memory_of_the_cache_is_bounded(cached, sanitized):
             assert len(value(client.extended("SELECT d FROM docs WHERE id = $1", [i]))) == 5000
     assert sanitized or resident_bytes(cache.pooler.pid) - before < 12 << 20
     assert value(client.query(READ)) == "item 1"
+
+
+# Drivers that are told a fetch size (pgjdbc) open a portal with a name and fetch so many rows of it.
+
+def test_c16_a_portal_that_ends_below_its_row_limit(cached):
+    """Where the limit is not reached there is nothing left to be fetched of it."""
+    cache = cached()
+    numbers = iter(range(1000))
+
+    def ask(one, limit, describe="P"):
+        one.send(shape(portal=f"c{next(numbers)}", limit=limit, describe=describe))
+        return comparable(one.ready())
+    with cache.wire() as client, direct_wire(cache.database) as direct:
+        for manner in ("autocommit", "in a block"):
+            if manner == "in a block":
+                for one in (direct, client):
+                    one.query("BEGIN")
+            expected = ask(direct, 4)
+            assert cache.warm(lambda: ask(client, 4)) == expected
+            for limit in (0, 1, 2, 3, 5):
+                expected = ask(direct, limit)
+                for _ in range(4):
+                    assert ask(client, limit) == expected, (manner, limit)
+            assert cache.hit(lambda: ask(client, 4)) == ask(direct, 4)
+            before = cache.pooler.hits()
+            assert [ask(client, 3) for _ in range(4)] == [ask(direct, 3)] * 4 and cache.pooler.hits() == before
+        for one in (direct, client):
+            one.query("COMMIT")
+        client.do("UPDATE items SET v = 'changed' WHERE id = 2")
+        assert ask(client, 4) == ask(direct, 4)
+
+
+def test_c16_the_portal_of_a_hit_is_closed_in_front_of_the_next_question(cached):
+    """So does pgjdbc; none of it needs a server."""
+    cache = cached()
+
+    def unit(one):
+        one.query("BEGIN")
+        answers = []
+        for n in range(4):
+            one.send((wire.close("P", f"c{n - 1}") if n else b"") + shape(portal=f"c{n}", limit=50))
+            answers.append(comparable(one.ready()))
+        one.send(wire.close("P", "c3") + wire.close("P", "no such") + SYNC)
+        answers.append(comparable(one.ready()))
+        return [*answers, comparable(one.query("COMMIT"))]
+    with cache.wire() as client, direct_wire(cache.database) as direct, cache.pooler.admin() as console:
+        expected = unit(direct)
+        assert cache.warm(lambda: unit(client)) == expected
+
+        def assignments():
+            return sum(int(row["total_server_assignment_count"]) for row in console.show("STATS") if row["database"] == "test")
+        before, hits = assignments(), cache.pooler.hits()
+        assert unit(client) == expected
+        assert cache.pooler.hits() == hits + 4 and assignments() == before
+        # An error keeps everything up to Sync from being answered, a Close as well.
+        for one in (client, direct):
+            one.send(wire.bind([], "nothing") + wire.close("P", "c") + SYNC + wire.close("P", "c") + SYNC)
+        assert comparable(client.ready(2)) == comparable(direct.ready(2))
+
+
+def test_c16_a_portal_whose_name_is_taken(cached):
+    cache = cached()
+    whole, part = shape(portal="c", limit=100), shape(portal="c", limit=2)
+    with cache.wire() as client, direct_wire(cache.database) as direct:
+        cache.warm(lambda: (client.send(whole), client.ready()))
+        for one in (client, direct):
+            one.query("BEGIN")
+        for data in (part, whole, query("ROLLBACK"), query("BEGIN"), part, wire.execute("c") + SYNC, wire.close("P", "c") + SYNC, whole,
+                     wire.close("P", "c") + SYNC, whole, query("COMMIT"), whole):
+            for one in (client, direct):
+                one.send(data)
+            assert comparable(client.ready()) == comparable(direct.ready())
+
+
+# A portal that was answered from the cache is at no server; an older one may be there.
+
+OLDER = wire.parse("SELECT id + 100 FROM items ORDER BY id") + wire.bind([]) + wire.execute(limit=2) + SYNC
+HITS = {"bound": wire.parse(COLUMNS) + wire.bind(["2"]) + wire.describe("P") + wire.execute() + SYNC, "simple": query(READ)}
+
+
+@pytest.mark.parametrize("hit", HITS)
+@pytest.mark.parametrize("then", ["execute", "execute, limited", "describe"])
+@pytest.mark.parametrize("before", [b"", OLDER], ids=["none before", "one before"])
+def test_c24_nobody_goes_on_with_a_portal_from_before_a_hit(cached, before, then, hit):
+    cache = cached()
+    sent = {"execute": wire.execute(), "execute, limited": wire.execute(limit=1), "describe": wire.describe("P")}[then] + SYNC
+
+    def ask(one):
+        one.send(HITS[hit])
+        return one.ready()
+    with cache.wire() as client, direct_wire(cache.database) as direct:
+        cache.warm(lambda: ask(client))
+        for one in (direct, client):
+            one.query("BEGIN")
+            if before:
+                one.send(before)
+                assert one.ready().texts == [("101",), ("102",)]
+        assert comparable(cache.hit(lambda: ask(client))) == comparable(ask(direct))
+        for one in (direct, client):
+            one.send(sent)
+        wanted, found = direct.ready(), client.ready()
+        assert not found.rows and found.kinds == "EZ" and [e["C"] for e in found.errors] == ["34000"]
+        if hit == "simple":  # PostgreSQL has none either
+            assert [e["C"] for e in wanted.errors] == ["34000"]
+
+
+def test_c24_a_portal_that_is_closed_or_bound_after_a_hit(cached):
+    cache = cached()
+    batches = [OLDER, HITS["bound"], wire.close("P", "") + SYNC, HITS["bound"], OLDER, wire.execute(limit=1) + SYNC, wire.describe("P") + SYNC,
+               HITS["simple"], wire.parse(COLUMNS) + wire.bind(["1"]) + wire.FLUSH + wire.execute() + SYNC, HITS["bound"],
+               wire.close("P", "") + wire.execute() + SYNC]
+    with cache.wire() as client, direct_wire(cache.database) as direct:
+        for warmed in HITS.values():
+            cache.warm(lambda data=warmed: (client.send(data), client.ready()))
+        for one in (client, direct):
+            one.query("BEGIN")
+        for data in batches:
+            for one in (client, direct):
+                one.send(data)
+            assert comparable(client.ready()) == comparable(direct.ready())
+
+
+def test_c24_a_simple_query_from_the_cache_ends_the_unnamed_statement(cached):
+    cache = cached()
+    with cache.wire() as client, direct_wire(cache.database) as direct:
+        cache.warm(lambda: value(client.query(READ)))
+        for one in (client, direct):
+            one.send(wire.parse(COLUMNS) + SYNC)
+            one.ready()
+        assert cache.hit(lambda: value(client.query(READ))) == value(direct.query(READ))
+        for one in (client, direct):
+            one.send(wire.bind(["2"]) + wire.execute() + SYNC)
+        assert comparable(client.ready()) == comparable(direct.ready())

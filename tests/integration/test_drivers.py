@@ -1,6 +1,7 @@
 """Drivers and frameworks as they come, in transaction mode, without an option of theirs being set."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 import subprocess
@@ -150,14 +151,16 @@ def node_modules():
     """A copy of the node drivers' folder, with what it needs installed beside it."""
     folder = ROOT / "build" / "drivers-node"
     manifest = DRIVERS / "node" / "package.json"
-    if not (folder / "node_modules" / "postgres").exists() or (folder / "package.json").read_text() != manifest.read_text():
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(DRIVERS / "node", folder)
-        run = subprocess.run(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"], cwd=folder,
-                             capture_output=True, text=True, timeout=300)
-        assert run.returncode == 0, run.stdout + run.stderr
-    for script in (DRIVERS / "node").glob("*.js"):
-        shutil.copy(script, folder)
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of the processes that share the tests
+        if not (folder / "node_modules" / "postgres").exists() or (folder / "package.json").read_text() != manifest.read_text():
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(DRIVERS / "node", folder)
+            run = subprocess.run(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"], cwd=folder,
+                                 capture_output=True, text=True, timeout=300)
+            assert run.returncode == 0, run.stdout + run.stderr
+        for script in (DRIVERS / "node").glob("*.js"):
+            shutil.copy(script, folder)
     return folder
 
 

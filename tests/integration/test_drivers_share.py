@@ -1,5 +1,6 @@
 """How much of what drivers read is in fact served from the cache: the same few reads in each, as the driver sends them, each by
-itself and in the transactions that it opens. What is measured is printed; docs/drivers-and-the-cache.md has it as a table."""
+itself and in the transactions that it opens. What is measured is printed; docs/configuration.md has it as a table. Those that
+are compiled for long run with --full."""
 
 import asyncio
 import contextlib
@@ -19,6 +20,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from harness.caching import ITEMS
 from harness.wait import seconds, until
+from test_compiled_drivers import built
 from test_drivers import DRIVERS, node_modules  # noqa: F401 (a fixture)
 
 pytestmark = [pytest.mark.needs("cache"), pytest.mark.timeout(600)]
@@ -174,9 +176,9 @@ def test_sqlalchemy_async(pooler, manner):
 
 
 @contextlib.contextmanager
-def program(pooler, *command, folder=None):
+def program(pooler, *command, folder=None, url=None):
     """A program that does its reads for each line that it is sent; gives what sends one and returns what was said."""
-    environment = {**os.environ, "WEIR_URL": pooler.uri(), "WEIR_HOST": "127.0.0.1", "WEIR_PORT": str(pooler.port), "WEIR_DATABASE": "test"}
+    environment = {**os.environ, "WEIR_URL": url or pooler.uri(), "WEIR_HOST": "127.0.0.1", "WEIR_PORT": str(pooler.port), "WEIR_DATABASE": "test"}
     with subprocess.Popen([*map(str, command)], cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True) as process:
         def tell(word):
@@ -213,3 +215,50 @@ def test_django(pooler, manner):
     with program(pooler, sys.executable, DRIVERS / "django_app.py", "share", manner) as work:
         count, = work()
         hold(pooler, f"Django, {manner}", work, count=int(count))
+
+
+def lines(file, spell, time="time"):
+    """Writes the reads as programs of compiled languages take them: units between empty lines, a line for each read."""
+    def typed(value):
+        if isinstance(value, datetime.datetime):
+            return time, value.isoformat() if time == "time" else int(value.timestamp())
+        if isinstance(value, list):
+            return "ints", ",".join(map(str, value))
+        return {int: "int", str: "text", Decimal: "price"}[type(value)], value
+    file.write_text("\n\n".join("\n".join("\t".join(map(str, (spell(sql), *(part for value in parameters for part in typed(value)))))
+                                        for sql, parameters in unit) for unit in units() * TIMES))
+    return file
+
+
+@pytest.mark.parametrize("manner", ["autocommit", "transactions"])
+@pytest.mark.parametrize("way", ["cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol", "sql-pgx", "sql-pq"])
+def test_go(pooler, tmp_path, way, manner):
+    folder = built("go", "go", ["go", "build", "-o", "sharing", "./share"])
+    url = pooler.uri() + ("?sslmode=disable" if way == "sql-pq" else "")
+    with program(pooler, folder / "sharing", way, manner, lines(tmp_path / "units", numbered), url=url) as work:
+        name = {"sql-pgx": "database/sql with pgx", "sql-pq": "database/sql with lib/pq"}.get(way, f"pgx, {way}")
+        hold(pooler, f"{name}, {manner}", work)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("manner", ["autocommit", "transactions"])
+@pytest.mark.parametrize("properties", [
+    "", "prepareThreshold=0", "prepareThreshold=1", "prepareThreshold=-1", "binaryTransfer=false", "preferQueryMode=simple",
+    "preferQueryMode=extendedForPrepared", "preferQueryMode=extendedCacheEverything", "fetchSize=50"])
+def test_pgjdbc(pooler, tmp_path, properties, manner):
+    folder = built("java", "mvn", ["mvn", "-q", "-B", "dependency:copy-dependencies"],
+                   ["javac", "-cp", "lib/*", "-d", "classes", "Share.java"])
+    file = lines(tmp_path / "units", lambda sql: sql.replace("%s", "?"))
+    url = f"jdbc:postgresql://127.0.0.1:{pooler.port}/test?user=app"
+    with program(pooler, "java", "-cp", f"{folder}/lib/*:{folder}/classes", "Share", properties, manner, file, url=url) as work:
+        hold(pooler, f"pgjdbc {properties}, {manner}", work)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("manner", ["autocommit", "transactions"])
+@pytest.mark.parametrize("way", ["query", "prepared", "typed", "simple"])
+def test_tokio_postgres(pooler, tmp_path, way, manner):
+    folder = built("rust", "cargo", ["cargo", "build", "--quiet"])
+    file = lines(tmp_path / "units", numbered, "seconds")
+    with program(pooler, folder / "target" / "debug" / "share", way, manner, file) as work:
+        hold(pooler, f"tokio-postgres, {way}, {manner}", work)

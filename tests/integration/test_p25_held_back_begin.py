@@ -99,6 +99,14 @@ def test_p25_one_batch_of_a_whole_transaction(deferring, database):
         assert_same(database, client, [(batch + batch, 2), (failing, 1), (query("ROLLBACK"), 1), (batch, 1)])
 
 
+@pytest.mark.parametrize("script", [["BEGIN"], ["BEGIN", "COMMIT"]], ids=" ".join)
+def test_p25_a_simple_begin_ends_the_unnamed_statement(deferring, database, script):
+    unnamed = wire.bind([]) + wire.execute() + SYNC
+    with deferring.wire() as client:
+        assert_same(database, client, [(wire.parse("SELECT 1") + SYNC, 1), (unnamed, 1), *((query(s), 1) for s in script), (unnamed, 1),
+                                       (query("ROLLBACK"), 1)])
+
+
 def test_p25_a_client_that_only_began_holds_no_server(deferring):
     thinking = [deferring.wire() for _ in range(5)]
     for client in thinking:

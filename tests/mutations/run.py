@@ -1,10 +1,11 @@
 """Takes the rules of the cache out, one at a time, and demands that tests fail.
 
-    build/venv/bin/python tests/mutations/run.py [--only PATTERN] [--trust] [--list]
+    build/venv/bin/python tests/mutations/run.py [--only PATTERN] [--from PATTERN] [--trust] [--list]
 
 Works in a copy of the source with a build folder of its own, build/mutations. --only takes the rules whose name the
-pattern is found in (C12, say). Ends with 1 if a test passed without its rule, and says which. First all tests that are named must pass
-with all rules in place."""
+pattern is found in (C12, say); --from begins at the first rule whose name its pattern is found in: a run says one line for each rule,
+so that one which was cut off goes on from the rule after the last line. Ends with 1 if a test passed without its rule, and says which.
+First all tests that are named must pass with all rules in place; --trust believes it."""
 
 import argparse
 import os
@@ -157,13 +158,21 @@ def check(rule):
     return not passed
 
 
+def chosen(rules, only, first):
+    at = next((n for n, rule in enumerate(rules) if re.search(first, rule.name)), len(rules))
+    return [rule for rule in rules[at:] if re.search(only, rule.name)]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="rules in whose name this regular expression is found")
+    parser.add_argument("--from", dest="first", default="", help="begin at the first rule in whose name this regular expression is found")
     parser.add_argument("--trust", action="store_true", help="do not run the tests with all rules in place first")
     parser.add_argument("--list", action="store_true", help="only say which rules there are")
     options = parser.parse_args()
-    rules = [rule for rule in read_rules() if re.search(options.only, rule.name)]
+    rules = chosen(read_rules(), options.only, options.first)
+    if not rules:
+        sys.exit("no rule has such a name")
     if options.list:
         print("\n".join(rule.name for rule in rules))
         return

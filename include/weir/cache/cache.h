@@ -191,10 +191,17 @@ const char *cache_baseline_query(void);
  * ------------------------------------------------------------------------------------------------------ */
 
 enum cache_shape {
-    CACHE_SIMPLE,   /* Query: T D… C */
-    CACHE_EXECUTE,  /* Bind, [Describe portal,] Execute without row limit: [T] D… C */
-    CACHE_DESCRIBE, /* Describe statement: t T; no parameters take part */
+    CACHE_SIMPLE,            /* Query: T D… C */
+    CACHE_EXECUTE,           /* Bind, [Describe portal,] Execute that comes to an end: [T] D… C */
+    CACHE_DESCRIBE,          /* Describe statement: t T; no parameters take part */
+    CACHE_EXECUTE_DESCRIBED, /* the same as EXECUTE with a Describe of the statement: t T D… C */
 };
+
+/* Does an asking of this shape carry the values of a Bind? */
+static inline bool cache_shape_binds(enum cache_shape shape)
+{
+    return shape == CACHE_EXECUTE || shape == CACHE_EXECUTE_DESCRIBED;
+}
 
 /* Facts about this asking; each of them alone makes the outcome PASS, except the last two. */
 enum {
@@ -219,10 +226,11 @@ struct cache_request {
     const struct template *template; /* of `text`; NULL: not taken apart */
     const uint32_t *parameter_types; /* as given in Parse, host order */
     size_t parameter_type_count;
-    /* EXECUTE: the body of Bind after the two names, that is formats, values and result formats; must be
-     * well-formed. */
+    /* Of shapes that bind: the body of Bind after the two names, that is formats, values and result formats;
+     * must be well-formed. */
     struct slice bind;
-    uint64_t ttl_us; /* the lesser of cache_ttl and a hint; 0 for none (allowed in exact only) */
+    uint32_t row_limit; /* of shapes that bind: that of Execute; 0 for none */
+    uint64_t ttl_us;    /* the lesser of cache_ttl and a hint; 0 for none (allowed in exact only) */
     uint64_t now_us;
 };
 

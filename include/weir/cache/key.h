@@ -22,7 +22,8 @@ struct key_parts {
     struct slice text;
     const uint32_t *parameter_types;
     size_t parameter_type_count;
-    struct slice bind; /* formats, values, result formats as in Bind: NULL is length -1, empty is length 0 */
+    uint32_t row_limit; /* of Execute; 0: none */
+    struct slice bind;  /* formats, values, result formats as in Bind: NULL is length -1, empty is length 0 */
 };
 
 /* Overwrites `scratch`, into which `key` points. False when memory is out. `seed` keeps clients from aiming

@@ -62,6 +62,10 @@ APART enum cached_step cached_query(struct client *client, const struct memo_ans
  * answered. */
 APART enum cached_step cached_batch(struct client *client, struct slice data, size_t *used);
 
+/* A Close of a portal by a client that has no server, hence none that is open: answered at once, its length
+ * in `used`. False for anything else. */
+bool cached_close(struct client *client, struct slice data, size_t *used);
+
 /* The answer to its question comes later. */
 bool cached_is_waiting(const struct client *client);
 
@@ -72,11 +76,11 @@ void cached_forget(struct client *client);
 
 /* The message that was looked up and missed is about to be sent: OWED_FILL for its entry if the answer may be
  * stored, else 0. */
-uint8_t cached_begin_fill_now(struct lease *lease, bool is_description);
-static inline uint8_t cached_begin_fill(struct lease *lease, bool is_description)
+uint8_t cached_begin_fill_now(struct lease *lease);
+static inline uint8_t cached_begin_fill(struct lease *lease)
 {
     bool is_asked = lease->fill != NULL || lease->client->ask != NULL;
-    return is_asked ? cached_begin_fill_now(lease, is_description) : 0;
+    return is_asked ? cached_begin_fill_now(lease) : 0;
 }
 
 /* A message of `type`, or a piece of one, that answers an entry with OWED_FILL; `is_end`: its last piece. */

@@ -81,6 +81,7 @@ struct client {
     bool is_late : 1;         /* came by the Unix socket when the process was ending: for the console alone */
     bool is_cancelled : 1;    /* the query it waits with is to be answered with an error */
     bool is_batch_relayed : 1;    /* the batch at hand is not for the cache */
+    bool has_hit_portal : 1;      /* its unnamed portal was one of a hit: the server's is not its own */
     bool may_defer : 1;           /* its BEGIN is held back until a server is needed */
     bool is_readable : 1;         /* standard_conforming_strings is on, and ... */
     bool has_unsafe_encoding : 1; /* ... the encoding is one whose bytes a parser may misread: its texts are

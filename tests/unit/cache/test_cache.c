@@ -300,6 +300,35 @@ static void a_description_that_is_needed_must_be_there(void **state)
     expect_hit(w, a, "rows");
 }
 
+static void fetch_described(struct cache_fill *fill, struct slice parameters)
+{
+    assert_true(start(fill));
+    cache_fill_append(fill, ENTRY_PARAMETER_DESCRIPTION, parameters);
+    cache_fill_append(fill, ENTRY_ROW_DESCRIPTION, SLICE_LITERAL("T"));
+    cache_fill_append(fill, ENTRY_ROWS, SLICE_LITERAL("rows"));
+    cache_fill_commit(fill, clock_now_us());
+}
+
+static void test_c16_a_described_answer_is_whole_and_of_its_values(void **state)
+{
+    struct world *w = *state;
+    struct asking a = {.text = "SELECT * FROM users WHERE name = $1", .shape = CACHE_EXECUTE_DESCRIBED};
+    a.bind = SLICE_LITERAL("\0\0\0\1\0\0\0\1x\0\0");
+    fetch_described(ask(w, a, NULL).fill, SLICE_EMPTY);
+    expect_miss(w, a);
+    fetch_described(ask(w, a, NULL).fill, SLICE_LITERAL("t"));
+    expect_hit(w, a, "rows");
+    a.shape = CACHE_EXECUTE; /* says less */
+    expect_miss(w, a);
+    a.shape = CACHE_DESCRIBE; /* has no values */
+    expect_miss(w, a);
+    a.shape = CACHE_EXECUTE_DESCRIBED;
+    a.bind = SLICE_LITERAL("\0\0\0\1\0\0\0\1y\0\0");
+    expect_miss(w, a);
+    a.bind = SLICE_LITERAL("\0\0\0\1\0\0\0\3now\0\0");
+    expect_pass(w, a, CACHE_REASON_TIME);
+}
+
 static void the_time_limit_of_the_asker_counts(void **state)
 {
     struct world *w = *state;
@@ -647,6 +676,7 @@ int main(void)
         TEST(test_c14_transactions_that_may_see_something_else_pass),
         TEST(test_c16_null_empty_and_formats_are_told_apart),
         TEST(a_description_that_is_needed_must_be_there),
+        TEST(test_c16_a_described_answer_is_whole_and_of_its_values),
         TEST(the_time_limit_of_the_asker_counts),
         TEST(test_c23_what_is_too_big_is_not_stored),
         TEST(test_c31_another_baseline_does_not_fill),

@@ -21,6 +21,7 @@ static void test_c01_c16_every_difference_makes_another_key(void **state)
         {.scope = 2, .text = SLICE_LITERAL("select $1")}, /* another search_path, role, TimeZone, … */
         {.scope = 1, .shape = 1, .text = SLICE_LITERAL("select $1")},
         {.scope = 1, .shape = 2, .text = SLICE_LITERAL("select $1")},
+        {.scope = 1, .shape = 1, .row_limit = 2, .text = SLICE_LITERAL("select $1")},
         {.scope = 1, .text = SLICE_LITERAL("select  $1")},
         {.scope = 1, .text = SLICE_LITERAL("select $1"), .parameter_types = int4, .parameter_type_count = 1},
         {.scope = 1, .text = SLICE_LITERAL("select $1"), .parameter_types = text, .parameter_type_count = 1},
