@@ -12,6 +12,7 @@
 #include "app.h"
 #include "weir/admin/snapshot.h"
 #include "weir/cache/cache.h"
+#include "weir/cache/redis_target.h"
 #include "weir/control/control.h"
 #include "weir/control/feed_needs.h"
 #include "weir/util/log.h"
@@ -25,8 +26,30 @@ struct app_watched {
     enum cache_mode mode; /* the strongest of all its names */
 };
 
+static bool is_redis_good(const struct config *config, struct error *error)
+{
+    struct error why = ERROR_INIT;
+    const char *url = config_settings(config)->cache_redis;
+    struct redis_target *target = url[0] != '\0' ? redis_target_parse(url, &why) : NULL;
+    if (url[0] != '\0' && target == NULL)
+        return app_blame_key(config, "cache_redis", &why, error);
+    redis_target_free(target);
+    return true;
+}
+
+bool app_check_redis(const struct config *config)
+{
+    struct error error = ERROR_INIT;
+    bool is_good = is_redis_good(config, &error);
+    if (!is_good)
+        log_error("%s", error.message);
+    return is_good;
+}
+
 bool app_make_cache(struct app *app, struct error *error)
 {
+    if (!is_redis_good(app->config, error))
+        return false;
     const struct config_settings *settings = config_settings(app->config);
     struct cache_options options = {
         .memory_bytes = settings->cache_memory_bytes,

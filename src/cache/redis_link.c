@@ -306,7 +306,7 @@ static void connect_now(struct redis_link *l)
     }
     l->is_asking = l->target->master != NULL;
     if (l->is_asking) {
-        const struct redis_host *next = &l->target->sentinels[l->sentinel++ % l->target->sentinel_count];
+        const struct redis_host *next = &l->target->guides[l->sentinel++ % l->target->guide_count];
         dial(l, next->name, next->port);
     } else {
         dial(l, l->target->host, l->target->port);
@@ -369,6 +369,11 @@ void redis_link_free(struct redis_link *l)
 bool redis_link_is_up(const struct redis_link *l)
 {
     return l->state == UP && l->under_way < UNDER_WAY_MAX;
+}
+
+bool redis_link_has_failed(const struct redis_link *l)
+{
+    return l->state == DOWN && l->retry_us > RETRY_MIN_US;
 }
 
 size_t redis_link_unsent(const struct redis_link *l)

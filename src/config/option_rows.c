@@ -305,7 +305,8 @@ const struct option option_global_rows[] = {
            "Larger answers are relayed and not stored.")},
     {TEXT(cache_redis, "", RESTART, WORKS,
           "Redis behind the memory: redis://[user:password@]host[:port][/db], "
-          "redis+sentinel://[user:password@]host[:port][,...]/master[/db] or unix:///path; empty: none."),
+          "redis+sentinel://[user:password@]host[:port][,...]/master[/db], "
+          "redis+cluster://[user:password@]host[:port][,...] or unix:///path; empty: none."),
      .is_secret = true},
     {SECONDS_IN(cache_redis_timeout, "0.005", RELOAD, WORKS, 100, 60 * SECOND,
                 "Longest wait for Redis before PostgreSQL is asked.")},

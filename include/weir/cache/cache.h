@@ -155,6 +155,8 @@ void cache_worker_stop(struct cache_worker *w);
 void cache_worker_free(struct cache_worker *w);
 /* Whether Redis is connected and answers; true where none is configured. On its thread. */
 bool cache_worker_redis_is_up(const struct cache_worker *w);
+/* Appends the nodes of a Redis Cluster as this worker knows them; nothing where it is none. */
+void cache_worker_describe_redis(const struct cache_worker *w, struct buf *out);
 
 /* --- scope: who is asking, interned
  * ------------------------------------------------------------------------------- */
