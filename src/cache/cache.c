@@ -36,10 +36,6 @@ struct cache *cache_new(const struct cache_options *options, struct worker *cont
         if (c->redis == NULL)
             goto failed;
     }
-    if (options->is_shared && c->redis != NULL && c->redis->is_cluster) {
-        error_set(error, "cache_share = 1 needs a Redis of its own, not a Cluster");
-        goto failed;
-    }
     if (options->is_shared && c->redis != NULL) {
         c->share = share_new(control, c->redis, options->lease_us);
         if (c->share == NULL)
@@ -198,6 +194,8 @@ void cache_worker_describe_redis(const struct cache_worker *w, struct buf *out)
 {
     if (w->redis != NULL)
         store_redis_describe(w->redis, out);
+    if (w->share != NULL)
+        share_client_describe(w->share, out);
 }
 
 void cache_worker_free(struct cache_worker *w)
