@@ -8,6 +8,7 @@
 #include "weir/cache/database.h"
 #include "weir/cache/flight.h"
 #include "weir/cache/redis_target.h"
+#include "weir/net/tls.h"
 #include "weir/cache/scope.h"
 #include "weir/cache/share.h"
 #include "weir/cache/store_memory.h"
@@ -36,6 +37,12 @@ struct cache *cache_new(const struct cache_options *options, struct worker *cont
         if (c->redis == NULL)
             goto failed;
     }
+    if (c->redis != NULL && c->redis->is_tls && options->redis_tls == NULL) {
+        error_set(error, "rediss:// without certificates to go by");
+        goto failed;
+    }
+    if (c->redis != NULL && c->redis->is_tls)
+        c->redis->tls = tls_context_ref(options->redis_tls);
     if (options->is_shared && c->redis != NULL) {
         c->share = share_new(control, c->redis, options->lease_us);
         if (c->share == NULL)

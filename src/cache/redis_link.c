@@ -321,6 +321,15 @@ static void begin(struct redis_link *l)
 
 static void on_connected(void *owner)
 {
+    struct redis_link *l = owner;
+    if (l->target->tls != NULL)
+        conn_start_tls(l->conn, l->target->tls, l->host, SLICE_EMPTY);
+    else
+        begin(l);
+}
+
+static void on_secured(void *owner)
+{
     begin(owner);
 }
 
@@ -367,7 +376,7 @@ static size_t on_data(void *owner, struct slice data)
 }
 
 static const struct conn_handler handler = {
-    .on_data = on_data, .on_connected = on_connected, .on_closed = on_closed};
+    .on_data = on_data, .on_connected = on_connected, .on_closed = on_closed, .on_secured = on_secured};
 
 static void connect_to(struct redis_link *l, const struct address *address)
 {

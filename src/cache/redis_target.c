@@ -1,9 +1,11 @@
-/* redis_target: the URL of a Redis, taken apart. Pure. */
+/* redis_target: the URL of a Redis, taken apart. */
 #include "weir/cache/redis_target.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "weir/net/tls.h"
 
 enum { REDIS_PORT = 6379, SENTINEL_PORT = 26379 };
 
@@ -149,16 +151,34 @@ static bool parse_tcp(struct redis_target *t, const char *text, enum scheme sche
     return t->host != NULL && (path[0] == '\0' || parse_database(t, path + 1));
 }
 
+/* What follows "redis" or "rediss". */
+static bool parse_scheme(struct redis_target *t, const char *text)
+{
+    static const struct {
+        const char *text;
+        enum scheme scheme;
+    } schemes[] = {{"://", ONE}, {"+sentinel://", SENTINEL}, {"+cluster://", CLUSTER}};
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        size_t len = strlen(schemes[i].text);
+        if (strncmp(text, schemes[i].text, len) == 0)
+            return parse_tcp(t, text + len, schemes[i].scheme);
+    }
+    return false;
+}
+
 static void make_name(struct redis_target *t)
 {
     if (t->path != NULL)
         snprintf(t->name, sizeof(t->name), "unix://%s", t->path);
     else if (t->master != NULL)
-        snprintf(t->name, sizeof(t->name), "redis+sentinel://%s/%u", t->master, t->database);
+        snprintf(t->name, sizeof(t->name), "redis%s+sentinel://%s/%u", t->is_tls ? "s" : "", t->master,
+                 t->database);
     else if (t->is_cluster)
-        snprintf(t->name, sizeof(t->name), "redis+cluster://%s:%u", t->guides[0].name, t->guides[0].port);
+        snprintf(t->name, sizeof(t->name), "redis%s+cluster://%s:%u", t->is_tls ? "s" : "", t->guides[0].name,
+                 t->guides[0].port);
     else
-        snprintf(t->name, sizeof(t->name), "redis://%s:%u/%u", t->host, t->port, t->database);
+        snprintf(t->name, sizeof(t->name), "redis%s://%s:%u/%u", t->is_tls ? "s" : "", t->host, t->port,
+                 t->database);
 }
 
 struct redis_target *redis_target_parse(const char *url, struct error *error)
@@ -169,23 +189,19 @@ struct redis_target *redis_target_parse(const char *url, struct error *error)
         error_set(error, "out of memory");
         return NULL;
     }
-    if (strncmp(url, "redis://", 8) == 0) {
-        is_good = parse_tcp(t, url + 8, ONE);
-    } else if (strncmp(url, "redis+sentinel://", 17) == 0) {
-        is_good = parse_tcp(t, url + 17, SENTINEL);
-    } else if (strncmp(url, "redis+cluster://", 16) == 0) {
-        is_good = parse_tcp(t, url + 16, CLUSTER);
+    if (strncmp(url, "redis", 5) == 0) {
+        t->is_tls = url[5] == 's';
+        is_good = parse_scheme(t, url + 5 + t->is_tls);
     } else if (strncmp(url, "unix://", 7) == 0 && url[7] == '/') {
         t->path = decode(url + 7, strlen(url + 7));
         is_good = t->path != NULL;
     }
     if (!is_good) {
         /* Not the URL itself, which may hold a password. */
-        error_set(
-            error,
-            "not a Redis URL; expected redis://[user:password@]host[:port][/db], "
-            "redis+sentinel://[user:password@]host[:port][,host[:port]...]/master[/db], "
-            "redis+cluster://[user:password@]host[:port][,host[:port]...] (which has no db) or unix:///path");
+        error_set(error, "not a Redis URL; expected redis://[user:password@]host[:port][/db], "
+                         "redis+sentinel://[user:password@]host[:port][,host[:port]...]/master[/db], "
+                         "redis+cluster://[user:password@]host[:port][,host[:port]...] (which has no db), "
+                         "with rediss for TLS, or unix:///path");
         redis_target_free(t);
         return NULL;
     }
@@ -199,6 +215,8 @@ struct redis_target *redis_target_node(const struct redis_target *cluster, const
     if (t == NULL)
         return NULL;
     t->port = port;
+    t->is_tls = cluster->is_tls;
+    t->tls = cluster->tls != NULL ? tls_context_ref(cluster->tls) : NULL;
     t->host = strdup(host);
     t->user = cluster->user != NULL ? strdup(cluster->user) : NULL;
     t->password = cluster->password != NULL ? strdup(cluster->password) : NULL;
@@ -218,6 +236,7 @@ void redis_target_free(struct redis_target *t)
     if (t->password != NULL)
         explicit_bzero(t->password, strlen(t->password));
     free(t->password);
+    tls_context_unref(t->tls);
     for (size_t i = 0; i < t->guide_count; i++)
         free(t->guides[i].name);
     free(t->guides);

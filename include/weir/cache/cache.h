@@ -24,6 +24,7 @@
 #include "weir/util/slice.h"
 
 struct buf;
+struct tls_context;
 struct cache;
 struct cache_database;
 struct cache_fill;
@@ -41,13 +42,14 @@ struct worker;
  * -------------------------------------------------------------------------------------- */
 
 struct cache_options {
-    uint64_t memory_bytes;     /* cache_memory; 0 stores nothing in process */
-    size_t max_result_bytes;   /* cache_max_result */
-    const char *redis_url;     /* cache_redis; NULL or "" for none; copied */
-    uint64_t redis_timeout_us; /* cache_redis_timeout */
-    uint64_t seed;             /* random: this process's epoch in Redis keys, and jitter */
-    bool is_shared;            /* cache_share: other Weirs use the same databases and the same Redis */
-    uint64_t lease_us;         /* cache_lease; matters with is_shared alone */
+    uint64_t memory_bytes;         /* cache_memory; 0 stores nothing in process */
+    size_t max_result_bytes;       /* cache_max_result */
+    const char *redis_url;         /* cache_redis; NULL or "" for none; copied */
+    uint64_t redis_timeout_us;     /* cache_redis_timeout */
+    struct tls_context *redis_tls; /* for a URL that asks for TLS; NULL: for none. A reference is taken */
+    uint64_t seed;                 /* random: this process's epoch in Redis keys, and jitter */
+    bool is_shared;                /* cache_share: other Weirs use the same databases and the same Redis */
+    uint64_t lease_us;             /* cache_lease; matters with is_shared alone */
 };
 
 /* NULL, with `error` set, when the Redis URL is malformed or memory is out. `control` is the control thread.

@@ -10,6 +10,8 @@
 
 #include "weir/util/error.h"
 
+struct tls_context;
+
 struct redis_host {
     char *name;
     unsigned port;
@@ -26,12 +28,15 @@ struct redis_target {
     size_t guide_count;
     char *master; /* what Sentinels call it; NULL without Sentinels */
     bool is_cluster;
-    char name[128]; /* for the log: without user and password */
+    bool is_tls;
+    struct tls_context *tls; /* a reference; what `is_tls` asks for, put here by who knows the files */
+    char name[128];          /* for the log: without user and password */
 };
 
 /* redis://[user:password@]host[:port][/db],
  * redis+sentinel://[user:password@]host[:port][,host[:port]…]/master[/db],
- * redis+cluster://[user:password@]host[:port][,host[:port]…], or unix:///path; parts percent-encoded. NULL,
+ * redis+cluster://[user:password@]host[:port][,host[:port]…], each also with rediss, for TLS, or
+ * unix:///path; parts percent-encoded. NULL,
  * with `error` set, otherwise. */
 struct redis_target *redis_target_parse(const char *url, struct error *error);
 /* One node of a Cluster, as who we are in the whole of it. NULL when memory is out. */

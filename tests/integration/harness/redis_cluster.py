@@ -10,7 +10,12 @@ SLOTS = 16384
 
 
 class ClusterNode(Redis):
-    def __init__(self, *options):
+    """With a port for TLS the plain one is for the test alone."""
+
+    def __init__(self, *options, is_tls=False):
+        self.tls_port = free_port() if is_tls else None
+        if is_tls:
+            options = ("--tls-port", str(self.tls_port), *options)
         super().__init__("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "1500",
                          "--cluster-replica-validity-factor", "0", "--cluster-require-full-coverage", "no",
                          "--repl-diskless-sync-delay", "0", *options)
@@ -18,6 +23,10 @@ class ClusterNode(Redis):
     @property
     def bus_port(self):
         return self.options[self.options.index("--cluster-port") + 1]
+
+    @property
+    def served_port(self):
+        return self.tls_port or self.port
 
     def id(self):
         return self.text("CLUSTER", "MYID")
@@ -39,10 +48,10 @@ class ClusterNode(Redis):
 class RedisCluster:
     """`masters` that share the slots evenly, and as many replicas of each as wanted."""
 
-    def __init__(self, masters=3, replicas=1, options=()):
-        self.masters = [ClusterNode(*options) for _ in range(masters)]
-        self.replicas = [ClusterNode(*options) for _ in range(masters * replicas)]
-        self.options = options
+    def __init__(self, masters=3, replicas=1, options=(), is_tls=False):
+        self.masters = [ClusterNode(*options, is_tls=is_tls) for _ in range(masters)]
+        self.replicas = [ClusterNode(*options, is_tls=is_tls) for _ in range(masters * replicas)]
+        self.options, self.is_tls = options, is_tls
 
     @property
     def nodes(self):
@@ -50,7 +59,7 @@ class RedisCluster:
 
     @property
     def url(self):
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.masters[:2])
+        return f"redis{'s' * self.is_tls}+cluster://" + ",".join(f"127.0.0.1:{node.served_port}" for node in self.masters[:2])
 
     def start(self):
         for node in self.nodes:
@@ -69,7 +78,7 @@ class RedisCluster:
 
     def meet(self, node):
         first = self.nodes[0]
-        node.command("CLUSTER", "MEET", "127.0.0.1", first.port, first.bus_port)
+        node.command("CLUSTER", "MEET", "127.0.0.1", first.served_port, first.bus_port)
 
     def settle(self):
         """Waits until all that run know each other, and every replica is up to date."""
@@ -81,7 +90,7 @@ class RedisCluster:
 
     def add(self):
         """Another master, without slots."""
-        node = ClusterNode(*self.options).start()
+        node = ClusterNode(*self.options, is_tls=self.is_tls).start()
         self.meet(node)
         self.masters.append(node)
         self.settle()
