@@ -94,13 +94,6 @@ static void check_redis_tls(const struct config *config, struct config_problems 
                 "%s = \"%s\" is for TLS, and cache_redis is without: begin it with rediss instead of redis",
                 files[i].key, files[i].value);
     }
-    config_where(config, "cache_redis_tls_sslmode", where, sizeof(where));
-    if (s->cache_redis_tls_sslmode < SSL_MODE_REQUIRE)
-        config_problem(
-            problems, where, 0,
-            "cache_redis_tls_sslmode = %s: TLS with Redis is never left to chance; it takes require, "
-            "verify-ca or verify-full (without TLS: begin cache_redis with redis instead of rediss)",
-            ssl_mode_name(s->cache_redis_tls_sslmode));
 }
 
 void config_check(const struct config *config, struct config_problems *problems)

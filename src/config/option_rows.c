@@ -73,6 +73,10 @@ static const struct option_name ssl_negotiation_names[] = {
     {"postgres", SSL_NEGOTIATION_POSTGRES}, {"direct", SSL_NEGOTIATION_DIRECT}, {NULL, 0}};
 const struct option_name option_cache_mode_names[] = {
     {"off", CACHE_OFF}, {"ttl", CACHE_TTL}, {"exact", CACHE_EXACT}, {NULL, 0}};
+static const struct option_name cache_redis_tls_names[] = {{"require", SSL_MODE_REQUIRE},
+                                                           {"verify-ca", SSL_MODE_VERIFY_CA},
+                                                           {"verify-full", SSL_MODE_VERIFY_FULL},
+                                                           {NULL, 0}};
 static const struct option_name cache_hints_names[] = {
     {"off", CACHE_HINTS_OFF}, {"restrict", CACHE_HINTS_RESTRICT}, {"allow", CACHE_HINTS_ALLOW}, {NULL, 0}};
 static const struct option_name cache_writes_names[] = {
@@ -311,7 +315,7 @@ const struct option option_global_rows[] = {
      .is_secret = true},
     {SECONDS_IN(cache_redis_timeout, "0.005", RELOAD, WORKS, 100, 60 * SECOND,
                 "Longest wait for Redis before PostgreSQL is asked.")},
-    {ENUM(cache_redis_tls_sslmode, "verify-full", RESTART, WORKS, option_ssl_mode_names,
+    {ENUM(cache_redis_tls_sslmode, "verify-full", RESTART, WORKS, cache_redis_tls_names,
           "With rediss://, whether Redis must show a certificate signed by cache_redis_tls_ca_file "
           "(verify-ca) that bears the host name Weir connects to (verify-full), or any (require).")},
     {TEXT(cache_redis_tls_ca_file, "", RESTART, WORKS,

@@ -162,7 +162,7 @@ BAD = {
     "half a pair": ("rediss://h", {"cache_redis_tls_key_file": "/nowhere/key"},
                     'cache_redis_tls_cert_file = "": a certificate and its key are needed together: set both'),
     "left to chance": ("rediss://h", {"cache_redis_tls_sslmode": "prefer"},
-                       "cache_redis_tls_sslmode = prefer: TLS with Redis is never left to chance; it takes require, verify-ca"),
+                       'cache_redis_tls_sslmode = "prefer" is not accepted; it takes one of require, verify-ca, verify-full'),
     "no TLS": ("redis://h", {"cache_redis_tls_ca_file": "/etc/ca.crt"},
                'cache_redis_tls_ca_file = "/etc/ca.crt" is for TLS, and cache_redis is without: begin it with rediss'),
     "no URL": ("rediss+cluster://u:secret@h/3", {}, 'cache_redis = "rediss+cluster://***@h/3": not a Redis URL; expected'),
