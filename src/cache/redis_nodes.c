@@ -171,6 +171,15 @@ static bool is_whole(const struct redis_nodes *n)
     return true;
 }
 
+/* False where memory was out when one was to be made: the next map makes it. */
+static bool has_all_links(const struct redis_nodes *n)
+{
+    for (size_t i = 0; i < n->map->node_count; i++)
+        if (n->mapped[i] == NULL)
+            return false;
+    return true;
+}
+
 static bool is_same_map(const struct redis_map *a, const struct redis_map *b)
 {
     if (a == NULL || a->node_count != b->node_count ||
@@ -200,7 +209,7 @@ static void adopt(struct redis_nodes *n)
 {
     struct redis_map *map = n->pending;
     n->pending = NULL;
-    if (is_same_map(n->map, map)) {
+    if (is_same_map(n->map, map) && has_all_links(n)) {
         redis_map_free(map);
         return;
     }

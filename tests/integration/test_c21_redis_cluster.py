@@ -39,8 +39,9 @@ def lost(cache, client, expected=original):
 
 
 def fill(cache, expected=original):
-    """Reads all until the Cluster has whatever memory has not."""
+    """Reads all until the Cluster has whatever memory has not. What is fetched before it is up would be in memory alone."""
     client = cache.wire()
+    until("the Cluster is up", lambda: is_up(cache), 20)
     until("the answers are in the Cluster", lambda: lost_any(cache, client, expected) == 0, 20)
     return client
 
@@ -53,6 +54,11 @@ def lost_any(cache, client, expected=original):
 
 def store(cache):
     return {row["name"]: row["value"] for row in cache.pooler.show("CACHE_STORE")}
+
+
+def is_up(cache):
+    seen = store(cache)
+    return seen["redis"] == "up" and " down" not in seen["redis_nodes"]
 
 
 def slots_with_keys(cluster, node):

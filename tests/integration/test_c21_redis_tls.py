@@ -12,7 +12,7 @@ from harness.redis_cluster import RedisCluster
 from harness.system import free_port
 from harness.wait import until
 from test_c21_redis import DOCS, SMALL, original, read_all
-from test_c21_redis_cluster import lost, lost_any, store
+from test_c21_redis_cluster import is_up, lost, lost_any, store
 
 pytestmark = pytest.mark.needs("cache")
 
@@ -56,6 +56,7 @@ def secured(cached, certificates):
 
 def is_used(cache, expected=original):
     client = cache.wire()
+    until("Redis is up", lambda: is_up(cache), 20)
     until("the answers are in Redis", lambda: lost_any(cache, client, expected) == 0, 20)
     assert lost(cache, client, expected) == 0
     assert store(cache)["redis"] == "up"
