@@ -26,7 +26,7 @@ static int check(const char *path)
     struct config *config = app_load_config(path, NULL, &error);
     if (config == NULL)
         return EXIT_FAILURE;
-    bool is_good = app_check_tls(config);
+    bool is_good = app_check_tls(config) && app_check_redis(config);
     app_forget_config(config);
     if (!is_good)
         return EXIT_FAILURE;

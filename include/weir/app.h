@@ -29,6 +29,9 @@ struct config *app_load_config(const char *path, const struct config *previous, 
 /* Whether the TLS files that it names can be used; a problem goes to the log. */
 bool app_check_tls(const struct config *config);
 
+/* Whether the URL of Redis is one; a problem goes to the log. */
+bool app_check_redis(const struct config *config);
+
 void app_forget_config(struct config *config);
 
 /* Every configuration key to stdout; returns an exit status. */

@@ -237,6 +237,7 @@ static json_t *store_object(const struct show_store *s)
     put(object, "entries", s->entries);
     put(object, "evictions", s->evictions);
     put_text(object, "redis", s->redis);
+    put_text(object, "redis_nodes", s->redis_nodes);
     put(object, "redis_requests", s->redis_requests);
     put(object, "redis_errors", s->redis_errors);
     put(object, "redis_timeouts", s->redis_timeouts);

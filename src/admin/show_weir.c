@@ -55,6 +55,10 @@ void show_cache_store(struct show *show)
     show_text(show, "redis");
     show_text(show, s->redis);
     show_end(show);
+    show_begin(show, 2);
+    show_text(show, "redis_nodes");
+    show_text(show, s->redis_nodes);
+    show_end(show);
     show_pair(show, "redis_requests", s->redis_requests);
     show_pair(show, "redis_errors", s->redis_errors);
     show_pair(show, "redis_timeouts", s->redis_timeouts);

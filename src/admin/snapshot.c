@@ -44,6 +44,7 @@ struct admin_snapshot *snapshot_new(void)
     s->feeds.size = sizeof(struct show_feed);
     s->feed_needs.size = sizeof(struct show_feed_need);
     s->store.redis = "off";
+    s->store.redis_nodes = "";
     s->store.disabled = "";
     return s;
 }

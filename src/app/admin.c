@@ -27,6 +27,7 @@ struct gather {
     void *done_arg;
     uint64_t now_us, wall_us;
     _Atomic bool is_redis_down; /* some worker's connection does not answer */
+    char *redis_nodes;          /* as the first worker sees them; NULL: not told */
     struct admin_snapshot *snapshots[];
 };
 
@@ -304,6 +305,16 @@ static void add_templates(struct admin_snapshot *snapshot, const struct gather *
         cache_templates(session->cache, TEMPLATES_MAX, add_template, &context);
 }
 
+/* To be freed; NULL when memory is out. */
+static char *describe_redis(const struct cache_worker *cache)
+{
+    struct buf text = BUF_INIT;
+    cache_worker_describe_redis(cache, &text);
+    char *copy = buf_failed(&text) ? NULL : slice_dup(buf_slice(&text));
+    buf_free(&text);
+    return copy;
+}
+
 static void visit(struct session_worker *session, void *arg)
 {
     struct gather *gather = arg;
@@ -327,6 +338,8 @@ static void visit(struct session_worker *session, void *arg)
     }
     if (session->cache != NULL && !cache_worker_redis_is_up(session->cache))
         atomic_store(&gather->is_redis_down, true);
+    if (session->cache != NULL && index == 0)
+        gather->redis_nodes = describe_redis(session->cache);
     gather->snapshots[index] = snapshot;
 }
 
@@ -423,6 +436,7 @@ static void add_store(struct app *app, struct admin_snapshot *snapshot, const st
     cache_stats(app->shared.cache, &stats);
     if (settings->cache_redis[0] != '\0')
         row->redis = atomic_load(&gather->is_redis_down) ? "bypassed" : "up";
+    row->redis_nodes = snapshot_text(snapshot, gather->redis_nodes != NULL ? gather->redis_nodes : "");
     row->memory_used_bytes = stats.bytes;
     row->entries = stats.entries;
     row->evictions = stats.evictions;
@@ -461,6 +475,7 @@ static void gathered(struct app *app, void *arg, bool is_complete)
         app_check_feeds(app, all, gather->done, gather->done_arg);
     else
         gather->done(gather->done_arg, all);
+    free(gather->redis_nodes);
     free(gather);
 }
 

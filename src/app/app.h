@@ -103,6 +103,9 @@ bool app_set(struct app *app, const char *key, const char *value, admin_done_fn 
              struct error *error);
 
 /* secure.c */
+/* Sets "file:line: key = "value": why", with stars for secrets, and returns false. */
+bool app_blame_key(const struct config *config, const char *key, const struct error *why,
+                   struct error *error);
 struct app_tls {
     struct tls_context *clients, *servers; /* counted; NULL: no TLS */
 };

@@ -12,8 +12,10 @@
 #include "app.h"
 #include "weir/admin/snapshot.h"
 #include "weir/cache/cache.h"
+#include "weir/cache/redis_target.h"
 #include "weir/control/control.h"
 #include "weir/control/feed_needs.h"
+#include "weir/net/tls.h"
 #include "weir/util/log.h"
 
 /* One PostgreSQL database, whatever the number of configured names for it. */
@@ -24,6 +26,52 @@ struct app_watched {
         *via; /* whose connection is used; NULL: nobody wants a cache. While the names are gone through */
     enum cache_mode mode; /* the strongest of all its names */
 };
+
+/* The certificates that a URL with TLS goes by. */
+static bool load_redis_tls(const struct config *config, struct tls_context **out, struct error *error)
+{
+    static const char side[] = "server_tls_";
+    const struct config_settings *s = config_settings(config);
+    const struct tls_options options = {.mode = s->cache_redis_tls_sslmode,
+                                        .ca_file = s->cache_redis_tls_ca_file,
+                                        .cert_file = s->cache_redis_tls_cert_file,
+                                        .key_file = s->cache_redis_tls_key_file,
+                                        .is_other_protocol = true};
+    struct tls_fault fault;
+    struct error why = ERROR_INIT;
+    char key[64];
+    *out = tls_context_new(&options, &fault, &why);
+    if (*out != NULL)
+        return true;
+    bool has_key = fault.key != NULL && strncmp(fault.key, side, sizeof(side) - 1) == 0;
+    snprintf(key, sizeof(key), "cache_redis_tls_%s", has_key ? fault.key + sizeof(side) - 1 : "ca_file");
+    return app_blame_key(config, key, &why, error);
+}
+
+/* `tls` is what the cache is to be given; NULL where the URL asks for none. */
+static bool load_redis(const struct config *config, struct tls_context **tls, struct error *error)
+{
+    struct error why = ERROR_INIT;
+    const char *url = config_settings(config)->cache_redis;
+    struct redis_target *target = url[0] != '\0' ? redis_target_parse(url, &why) : NULL;
+    *tls = NULL;
+    if (url[0] != '\0' && target == NULL)
+        return app_blame_key(config, "cache_redis", &why, error);
+    bool is_tls = target != NULL && target->is_tls;
+    redis_target_free(target);
+    return !is_tls || load_redis_tls(config, tls, error);
+}
+
+bool app_check_redis(const struct config *config)
+{
+    struct error error = ERROR_INIT;
+    struct tls_context *tls;
+    bool is_good = load_redis(config, &tls, &error);
+    if (!is_good)
+        log_error("%s", error.message);
+    tls_context_unref(tls);
+    return is_good;
+}
 
 bool app_make_cache(struct app *app, struct error *error)
 {
@@ -41,7 +89,10 @@ bool app_make_cache(struct app *app, struct error *error)
         return true;
     if (getrandom(&options.seed, sizeof(options.seed), 0) != (ssize_t)sizeof(options.seed))
         return error_set(error, "no random numbers");
+    if (!load_redis(app->config, &options.redis_tls, error))
+        return false;
     app->shared.cache = cache_new(&options, app->control, error);
+    tls_context_unref(options.redis_tls);
     if (app->shared.cache == NULL)
         return false;
     registry_set_baseline_query(app->shared.registry, cache_baseline_query());

@@ -29,14 +29,10 @@ static struct tls_options options_of(const struct config_settings *s, bool is_ac
                                 .protocols = s->server_tls_protocols};
 }
 
-/* "file:line: key = "value": why" */
-static bool explain(const struct config *config, const char *key, const struct error *why,
-                    struct error *error)
+bool app_blame_key(const struct config *config, const char *key, const struct error *why, struct error *error)
 {
     char where[200];
     struct buf value = BUF_INIT;
-    if (key == NULL)
-        return error_set_state(error, "F0000", "TLS: %s", why->message);
     config_where(config, key, where, sizeof(where));
     option_format(option_find(OPTION_GLOBAL, key), config_settings(config), &value);
     const char *text = buf_text(&value);
@@ -60,7 +56,10 @@ static bool load(const struct config *config, bool is_accepting, struct tls_slot
     *out = tls_context_new(&options, &fault, &why);
     if (*out != NULL)
         return true;
-    explain(config, fault.key, &why, error);
+    if (fault.key != NULL)
+        app_blame_key(config, fault.key, &why, error);
+    else
+        error_set_state(error, "F0000", "TLS: %s", why.message);
     if (running != NULL && fault.is_half_a_pair)
         *out = tls_slot_get(running);
     if (*out != NULL)

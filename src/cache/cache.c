@@ -9,6 +9,7 @@
 #include "weir/cache/fill.h"
 #include "weir/cache/flight.h"
 #include "weir/cache/redis_target.h"
+#include "weir/net/tls.h"
 #include "weir/cache/scope.h"
 #include "weir/cache/share.h"
 #include "weir/cache/store_memory.h"
@@ -37,6 +38,12 @@ struct cache *cache_new(const struct cache_options *options, struct worker *cont
         if (c->redis == NULL)
             goto failed;
     }
+    if (c->redis != NULL && c->redis->is_tls && options->redis_tls == NULL) {
+        error_set(error, "rediss:// without certificates to go by");
+        goto failed;
+    }
+    if (c->redis != NULL && c->redis->is_tls)
+        c->redis->tls = tls_context_ref(options->redis_tls);
     if (options->is_shared && c->redis != NULL) {
         c->share = share_new(control, c->redis, options->lease_us);
         if (c->share == NULL)
@@ -189,6 +196,14 @@ bool cache_worker_redis_is_up(const struct cache_worker *w)
     if (w->share != NULL)
         return share_client_is_up(w->share);
     return w->redis == NULL || store_redis_is_up(w->redis);
+}
+
+void cache_worker_describe_redis(const struct cache_worker *w, struct buf *out)
+{
+    if (w->redis != NULL)
+        store_redis_describe(w->redis, out);
+    if (w->share != NULL)
+        share_client_describe(w->share, out);
 }
 
 void cache_worker_free(struct cache_worker *w)

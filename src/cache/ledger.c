@@ -134,6 +134,8 @@ enum ledger_answer ledger_answer(struct redis_link *link, enum redis_outcome out
             return words[i].answer;
     if (reply->type == REDIS_REPLY_ARRAY)
         return LEDGER_OK;
+    if (link == NULL)
+        return LEDGER_FAILED;
     if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOSCRIPT", 8) == 0)
         ledger_teach(link);
     else

@@ -1,35 +1,37 @@
 /*
- * redis_link: one asynchronous connection, a breaker, and a timer for every question.
+ * redis_link: one connection, a breaker, and a timer for every question.
  *
  *   down --back-off--> [asking -->] [resolving -->] connecting --AUTH, SELECT, INFO, PING answered--> up
  *     ^---------------------- fail(): refused, lost, too slow, FAILURES_MAX failures in a row -------------'
  *
  * Asking: one Sentinel after another, each time the link is down, where the master is. Each place is dialled
- * in the same way, `asks` telling what the connection is for.
+ * in the same way, `is_asking` telling what the connection is for.
  *
- * hiredis frees its context itself after the disconnect callback; `context` is NULL from then on. A question
- * that was answered by its timer stays until hiredis gives its reply, or up.
+ * Replies come in the order of the questions: each is for the first of `asked`. A question that was answered
+ * by its timer stays there until its reply comes, or the connection goes. Whatever is told may make the link
+ * fail, so that `conn` is another one, or none, when it returns.
  */
 #include "weir/cache/redis_link.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <hiredis/async.h>
 #include <hiredis/hiredis.h>
 
-#include "redis_events.h"
 #include "weir/cache/redis_target.h"
+#include "weir/net/conn.h"
 #include "weir/net/loop.h"
 #include "weir/net/resolve.h"
+#include "weir/util/buf.h"
 #include "weir/util/clock.h"
+#include "weir/util/list.h"
 #include "weir/util/log.h"
 
 enum {
     UNDER_WAY_MAX = 1024,
     FAILURES_MAX = 5,
-    WORDS_MAX = 256,
     CONNECT_TIMEOUT_US = 1000000,
     RETRY_MIN_US = 100000,
     RETRY_MAX_US = 6400000,
@@ -51,19 +53,21 @@ struct redis_link {
     struct inquiry *inquiry;
     enum state state;
     bool is_closing;
-    redisAsyncContext *context;
-    char *host; /* that is dialled, with `port` */
+    struct conn *conn;   /* NULL while down, or resolving */
+    redisReader *reader; /* of what `conn` brings */
+    struct list asked;   /* struct question: sent and not replied to */
+    char *host;          /* that is dialled, with `port` */
     unsigned port;
     bool is_asking;     /* a Sentinel */
     size_t sentinel;    /* whose turn it is */
     struct timer timer; /* of connecting, or of backing off */
     uint64_t retry_us;
     unsigned failures; /* in a row */
-    unsigned under_way;
     struct redis_server server;
 };
 
 struct question {
+    struct list_node node;
     struct redis_link *link;
     struct timer timer;
     redis_replied replied;
@@ -73,6 +77,81 @@ struct question {
 
 static void connect_now(struct redis_link *l);
 static void dial(struct redis_link *l, const char *host, unsigned port);
+
+/* --- questions --- */
+
+static void answer(struct question *q, enum redis_outcome outcome, const redisReply *reply)
+{
+    if (q->is_answered)
+        return;
+    q->is_answered = true;
+    timer_stop(&q->timer);
+    q->replied(q->context, outcome, reply, clock_tick());
+}
+
+static void on_late(struct timer *timer)
+{
+    struct question *q = list_entry(timer, struct question, timer);
+    struct redis_link *l = q->link;
+    answer(q, REDIS_LATE, NULL);
+    redis_link_blame(l, "no answer in time");
+}
+
+/* "*3\r\n" */
+static void append_count(struct buf *out, char kind, size_t count)
+{
+    char text[24], *at = text + sizeof(text);
+    *--at = '\n';
+    *--at = '\r';
+    do
+        *--at = (char)('0' + count % 10);
+    while ((count /= 10) > 0);
+    *--at = kind;
+    buf_append(out, at, (size_t)(text + sizeof(text) - at));
+}
+
+static bool send_words(struct redis_link *l, const struct slice *words, int count, uint64_t timeout_us,
+                       redis_replied replied, void *context)
+{
+    struct buf out = BUF_INIT;
+    struct question *q = l->conn != NULL ? calloc(1, sizeof(*q)) : NULL;
+    append_count(&out, '*', (size_t)count);
+    for (int i = 0; i < count; i++) {
+        append_count(&out, '$', words[i].len);
+        buf_append_slice(&out, words[i]);
+        buf_append(&out, "\r\n", 2);
+    }
+    if (q == NULL || buf_failed(&out)) {
+        buf_free(&out);
+        free(q);
+        return false;
+    }
+    *q = (struct question){.link = l, .replied = replied, .context = context};
+    list_push_back(&l->asked, &q->node);
+    if (timeout_us > 0)
+        timer_start(l->loop, &q->timer, timeout_us, on_late);
+    conn_write_buf(l->conn, &out); /* where that fails the loop tells of it, later */
+    buf_free(&out);
+    return true;
+}
+
+/* The connection goes, and with it all questions. */
+static void hang_up(struct redis_link *l)
+{
+    struct list lost;
+    conn_free(l->conn);
+    l->conn = NULL;
+    redisReaderFree(l->reader);
+    l->reader = NULL;
+    list_init(&lost);
+    for (struct list_node *node; (node = list_pop_front(&l->asked)) != NULL;)
+        list_push_back(&lost, node);
+    for (struct list_node *node; (node = list_pop_front(&lost)) != NULL;) {
+        struct question *q = list_entry(node, struct question, node);
+        answer(q, REDIS_BROKEN, NULL);
+        free(q);
+    }
+}
 
 /* --- going down, and up again --- */
 
@@ -93,12 +172,7 @@ static void fail(struct redis_link *l, const char *reason)
     timer_start(l->loop, &l->timer, l->retry_us, on_retry);
     if (l->retry_us < RETRY_MAX_US)
         l->retry_us *= 2;
-    redisAsyncContext *context = l->context;
-    l->context = NULL;
-    if (context != NULL) {
-        context->data = NULL;
-        redisAsyncFree(context); /* answers all questions with nothing */
-    }
+    hang_up(l);
     if (was_up && l->events.down != NULL)
         l->events.down(l->events.context);
 }
@@ -117,26 +191,6 @@ const char *redis_link_error(const struct redisReply *reply)
 static void on_connect_timeout(struct timer *timer)
 {
     fail(list_entry(timer, struct redis_link, timer), "connecting took too long");
-}
-
-static void on_disconnected(const redisAsyncContext *context, int status)
-{
-    struct redis_link *l = context->data;
-    (void)status;
-    if (l == NULL)
-        return;
-    l->context = NULL; /* hiredis frees it */
-    fail(l, context->errstr != NULL && context->errstr[0] != '\0' ? context->errstr
-                                                                  : "the connection was closed");
-}
-
-static void on_connected(const redisAsyncContext *context, int status)
-{
-    struct redis_link *l = context->data;
-    if (l == NULL || status == REDIS_OK)
-        return;
-    l->context = NULL; /* hiredis frees it */
-    fail(l, context->errstr != NULL ? context->errstr : "refused");
 }
 
 /* --- the first words --- */
@@ -158,31 +212,39 @@ static void copy_fact(const char *info, const char *name, char *value, size_t si
 }
 
 /* Where INFO is not allowed nothing is known, which is for those to judge who need it. */
-static void on_info(redisAsyncContext *context, void *reply, void *unused)
+static void on_info(void *context, enum redis_outcome outcome, const struct redisReply *reply,
+                    uint64_t now_us)
 {
-    struct redis_link *l = context->data;
-    const redisReply *r = reply;
-    (void)unused;
-    if (l == NULL)
-        return;
-    const char *info = r != NULL && r->type == REDIS_REPLY_STRING ? r->str : "";
+    struct redis_link *l = context;
+    (void)now_us;
+    const char *info = outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_STRING ? reply->str : "";
     copy_fact(info, "run_id", l->server.run_id, sizeof(l->server.run_id));
     copy_fact(info, "role", l->server.role, sizeof(l->server.role));
     copy_fact(info, "maxmemory_policy", l->server.eviction, sizeof(l->server.eviction));
 }
 
-static void on_greeting(redisAsyncContext *context, void *reply, void *is_last)
+/* Of AUTH and SELECT. */
+static void on_greeting(void *context, enum redis_outcome outcome, const struct redisReply *reply,
+                        uint64_t now_us)
 {
-    struct redis_link *l = context->data;
-    const redisReply *r = reply;
-    if (l == NULL || l->state != CONNECTING)
+    struct redis_link *l = context;
+    (void)now_us;
+    if (outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_ERROR)
+        fail(l, reply->str);
+}
+
+/* Of PING, the last of them. */
+static void on_greeted(void *context, enum redis_outcome outcome, const struct redisReply *reply,
+                       uint64_t now_us)
+{
+    struct redis_link *l = context;
+    (void)now_us;
+    if (outcome != REDIS_REPLIED)
         return;
-    if (r == NULL || r->type == REDIS_REPLY_ERROR) {
-        fail(l, r != NULL ? r->str : "the connection was lost");
+    if (reply->type == REDIS_REPLY_ERROR) {
+        fail(l, reply->str);
         return;
     }
-    if (is_last == NULL)
-        return;
     if (l->target->master != NULL && strcmp(l->server.role, "master") != 0) {
         fail(l, "the Sentinels' master is none");
         return;
@@ -198,65 +260,133 @@ static void on_greeting(redisAsyncContext *context, void *reply, void *is_last)
 static void greet(struct redis_link *l)
 {
     const struct redis_target *t = l->target;
-    if (t->password != NULL && t->user != NULL)
-        redisAsyncCommand(l->context, on_greeting, NULL, "AUTH %s %s", t->user, t->password);
-    else if (t->password != NULL)
-        redisAsyncCommand(l->context, on_greeting, NULL, "AUTH %s", t->password);
-    if (t->database != 0)
-        redisAsyncCommand(l->context, on_greeting, NULL, "SELECT %u", t->database);
-    redisAsyncCommand(l->context, on_info, NULL, "INFO");
-    redisAsyncCommand(l->context, on_greeting, l, "PING");
+    char number[16];
+    struct slice words[3] = {SLICE_LITERAL("AUTH")};
+    int count = 1;
+    if (t->user != NULL)
+        words[count++] = slice_str(t->user);
+    if (t->password != NULL) {
+        words[count++] = slice_str(t->password);
+        send_words(l, words, count, 0, on_greeting, l);
+    }
+    if (t->database != 0) {
+        snprintf(number, sizeof(number), "%u", t->database);
+        words[0] = SLICE_LITERAL("SELECT");
+        words[1] = slice_str(number);
+        send_words(l, words, 2, 0, on_greeting, l);
+    }
+    words[0] = SLICE_LITERAL("INFO");
+    send_words(l, words, 1, 0, on_info, l);
+    words[0] = SLICE_LITERAL("PING");
+    send_words(l, words, 1, 0, on_greeted, l); /* one that could not be sent shows as no answer in time */
 }
 
 /* --- Sentinels --- */
 
 /* The connection to a Sentinel has done its work, or failed at it: the next time another is asked first. */
-static void on_master(redisAsyncContext *context, void *reply, void *unused)
+static void on_master(void *context, enum redis_outcome outcome, const struct redisReply *reply,
+                      uint64_t now_us)
 {
-    struct redis_link *l = context->data;
-    const redisReply *r = reply;
+    struct redis_link *l = context;
     char host[256];
-    (void)unused;
-    if (l == NULL || !l->is_asking)
+    (void)now_us;
+    if (outcome != REDIS_REPLIED)
         return;
-    bool is_known = r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements == 2 &&
-                    r->element[0]->type == REDIS_REPLY_STRING && r->element[1]->type == REDIS_REPLY_STRING &&
-                    (size_t)r->element[0]->len < sizeof(host);
-    unsigned long port = is_known ? strtoul(r->element[1]->str, NULL, 10) : 0;
+    bool is_known = reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+                    reply->element[0]->type == REDIS_REPLY_STRING &&
+                    reply->element[1]->type == REDIS_REPLY_STRING &&
+                    (size_t)reply->element[0]->len < sizeof(host);
+    unsigned long port = is_known ? strtoul(reply->element[1]->str, NULL, 10) : 0;
     if (port == 0 || port > UINT16_MAX) {
-        fail(l,
-             r != NULL && r->type == REDIS_REPLY_ERROR ? r->str : "the Sentinel does not know this master");
+        fail(l, reply->type == REDIS_REPLY_ERROR ? reply->str : "the Sentinel does not know this master");
         return;
     }
-    snprintf(host, sizeof(host), "%s", r->element[0]->str);
+    snprintf(host, sizeof(host), "%s", reply->element[0]->str);
     l->is_asking = false;
-    l->context = NULL;
-    context->data = NULL;
-    redisAsyncDisconnect(context);
+    hang_up(l);
     dial(l, host, (unsigned)port);
 }
 
-static void use_context(struct redis_link *l, redisAsyncContext *context)
+/* --- the connection --- */
+
+static void begin(struct redis_link *l)
 {
-    if (context == NULL || context->err != 0) {
-        fail(l, context != NULL ? context->errstr : "out of memory");
-        if (context != NULL)
-            redisAsyncFree(context);
-        return;
-    }
-    context->data = l;
-    l->context = context;
-    l->state = CONNECTING;
-    if (!redis_events_attach(context, l->loop)) {
-        fail(l, "no event for the connection");
-        return;
-    }
-    redisAsyncSetConnectCallback(context, on_connected);
-    redisAsyncSetDisconnectCallback(context, on_disconnected);
+    const struct slice words[] = {SLICE_LITERAL("SENTINEL"), SLICE_LITERAL("get-master-addr-by-name"),
+                                  slice_str(l->target->master)};
     if (l->is_asking)
-        redisAsyncCommand(context, on_master, NULL, "SENTINEL get-master-addr-by-name %s", l->target->master);
+        send_words(l, words, 3, 0, on_master, l);
     else
         greet(l);
+}
+
+static void on_connected(void *owner)
+{
+    struct redis_link *l = owner;
+    if (l->target->tls != NULL)
+        conn_start_tls(l->conn, l->target->tls, l->host, SLICE_EMPTY);
+    else
+        begin(l);
+}
+
+static void on_secured(void *owner)
+{
+    begin(owner);
+}
+
+static void on_closed(void *owner, int error)
+{
+    struct redis_link *l = owner;
+    fail(l, error != 0 ? conn_error_text(l->conn, error) : "the connection was closed");
+}
+
+/* The first question has its reply. */
+static void take_reply(struct redis_link *l, const redisReply *reply)
+{
+    struct list_node *first = list_pop_front(&l->asked);
+    if (first == NULL) {
+        fail(l, "an answer that nobody has asked for");
+        return;
+    }
+    struct question *q = list_entry(first, struct question, node);
+    bool is_error = reply->type == REDIS_REPLY_ERROR;
+    /* Before the callback, which may blame the link for this reply. */
+    if (!is_error && !q->is_answered)
+        l->failures = 0;
+    answer(q, REDIS_REPLIED, reply);
+    free(q);
+    if (is_error && strncmp(reply->str, "READONLY", 8) == 0) /* it was the master once */
+        fail(l, reply->str);
+}
+
+static size_t on_data(void *owner, struct slice data)
+{
+    struct redis_link *l = owner;
+    struct conn *conn = l->conn;
+    void *reply = NULL;
+    bool is_good = redisReaderFeed(l->reader, (const char *)data.data, data.len) == REDIS_OK;
+    while (is_good && l->conn == conn && (is_good = redisReaderGetReply(l->reader, &reply) == REDIS_OK) &&
+           reply != NULL) {
+        take_reply(l, reply);
+        freeReplyObject(reply);
+        reply = NULL;
+    }
+    if (!is_good)
+        fail(l, l->reader->errstr);
+    return data.len;
+}
+
+static const struct conn_handler handler = {
+    .on_data = on_data, .on_connected = on_connected, .on_closed = on_closed, .on_secured = on_secured};
+
+static void connect_to(struct redis_link *l, const struct address *address)
+{
+    static const struct socket_options options; /* nothing but what is always set */
+    struct error error = ERROR_INIT;
+    l->state = CONNECTING;
+    l->reader = redisReaderCreate();
+    l->conn = l->reader != NULL ? conn_connect(l->worker, address, &options, &handler, l, &error) : NULL;
+    if (l->conn == NULL)
+        fail(l, l->reader != NULL ? error.message : "out of memory");
 }
 
 static void on_resolved(void *arg, const struct resolve_answer *answer)
@@ -273,9 +403,7 @@ static void on_resolved(void *arg, const struct resolve_answer *answer)
         fail(l, answer->error);
         return;
     }
-    char text[ADDRESS_TEXT_BYTES];
-    address_host_text(&answer->addresses[0], text);
-    use_context(l, redisAsyncConnect(text, (int)l->port));
+    connect_to(l, &answer->addresses[0]);
 }
 
 static void ask_for_address(struct redis_link *l)
@@ -296,17 +424,30 @@ static void ask_for_address(struct redis_link *l)
     }
 }
 
+static void connect_to_path(struct redis_link *l)
+{
+    struct address address = {.as.un.sun_family = AF_UNIX};
+    size_t len = strlen(l->target->path);
+    if (len >= sizeof(address.as.un.sun_path)) {
+        fail(l, "the path of a socket cannot be as long as this");
+        return;
+    }
+    memcpy(address.as.un.sun_path, l->target->path, len + 1);
+    address.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + 1);
+    connect_to(l, &address);
+}
+
 static void connect_now(struct redis_link *l)
 {
     l->state = CONNECTING;
     timer_start(l->loop, &l->timer, CONNECT_TIMEOUT_US, on_connect_timeout);
     if (l->target->path != NULL) {
-        use_context(l, redisAsyncConnectUnix(l->target->path));
+        connect_to_path(l);
         return;
     }
     l->is_asking = l->target->master != NULL;
     if (l->is_asking) {
-        const struct redis_host *next = &l->target->sentinels[l->sentinel++ % l->target->sentinel_count];
+        const struct redis_host *next = &l->target->guides[l->sentinel++ % l->target->guide_count];
         dial(l, next->name, next->port);
     } else {
         dial(l, l->target->host, l->target->port);
@@ -325,7 +466,7 @@ static void dial(struct redis_link *l, const char *host, unsigned port)
     l->port = port;
     struct address literal;
     if (address_from_literal(&literal, l->host, (int)l->port))
-        use_context(l, redisAsyncConnect(l->host, (int)l->port));
+        connect_to(l, &literal);
     else
         ask_for_address(l);
 }
@@ -345,6 +486,7 @@ struct redis_link *redis_link_new(struct worker *worker, const struct redis_targ
         l->events = *events;
     l->retry_us = RETRY_MIN_US;
     l->state = DOWN;
+    list_init(&l->asked);
     timer_start(l->loop, &l->timer, 1, on_retry); /* connects from the loop's thread */
     return l;
 }
@@ -355,10 +497,7 @@ void redis_link_free(struct redis_link *l)
         return;
     l->is_closing = true;
     timer_stop(&l->timer);
-    if (l->context != NULL) {
-        l->context->data = NULL;
-        redisAsyncFree(l->context);
-    }
+    hang_up(l);
     if (l->inquiry != NULL)
         l->inquiry->link = NULL;
     resolver_free(l->resolver);
@@ -368,12 +507,17 @@ void redis_link_free(struct redis_link *l)
 
 bool redis_link_is_up(const struct redis_link *l)
 {
-    return l->state == UP && l->under_way < UNDER_WAY_MAX;
+    return l->state == UP && l->asked.count < UNDER_WAY_MAX;
+}
+
+bool redis_link_has_failed(const struct redis_link *l)
+{
+    return l->state == DOWN && l->retry_us > RETRY_MIN_US;
 }
 
 size_t redis_link_unsent(const struct redis_link *l)
 {
-    return l->context != NULL ? sdslen(l->context->c.obuf) : 0;
+    return l->conn != NULL ? conn_output_pending(l->conn) : 0;
 }
 
 const struct redis_server *redis_link_server(const struct redis_link *l)
@@ -381,62 +525,8 @@ const struct redis_server *redis_link_server(const struct redis_link *l)
     return &l->server;
 }
 
-/* --- asking --- */
-
-static void answer(struct question *q, enum redis_outcome outcome, const redisReply *reply)
-{
-    if (q->is_answered)
-        return;
-    q->is_answered = true;
-    timer_stop(&q->timer);
-    q->replied(q->context, outcome, reply, clock_tick());
-}
-
-static void on_late(struct timer *timer)
-{
-    struct question *q = list_entry(timer, struct question, timer);
-    struct redis_link *l = q->link;
-    answer(q, REDIS_LATE, NULL);
-    redis_link_blame(l, "no answer in time");
-}
-
-/* hiredis has called its last word on this question: with a reply, or with NULL when the connection is gone.
- */
-static void on_reply(redisAsyncContext *context, void *reply, void *arg)
-{
-    struct question *q = arg;
-    const redisReply *r = reply;
-    (void)context;
-    q->link->under_way--;
-    /* Before the callback, which may blame the link for this reply. */
-    if (r != NULL && r->type != REDIS_REPLY_ERROR && !q->is_answered)
-        q->link->failures = 0;
-    answer(q, r != NULL ? REDIS_REPLIED : REDIS_BROKEN, r);
-    /* It was the master once. */
-    if (r != NULL && r->type == REDIS_REPLY_ERROR && strncmp(r->str, "READONLY", 8) == 0)
-        fail(q->link, r->str);
-    free(q);
-}
-
 bool redis_link_ask(struct redis_link *l, const struct slice *words, int count, uint64_t timeout_us,
                     redis_replied replied, void *context)
 {
-    const char *texts[WORDS_MAX];
-    size_t lens[WORDS_MAX];
-    struct question *q = redis_link_is_up(l) && count <= WORDS_MAX ? calloc(1, sizeof(*q)) : NULL;
-    if (q == NULL)
-        return false;
-    *q = (struct question){.link = l, .replied = replied, .context = context};
-    for (int i = 0; i < count; i++) {
-        texts[i] = (const char *)words[i].data;
-        lens[i] = words[i].len;
-    }
-    if (redisAsyncCommandArgv(l->context, on_reply, q, count, texts, lens) != REDIS_OK) {
-        free(q);
-        return false;
-    }
-    l->under_way++;
-    if (timeout_us > 0)
-        timer_start(l->loop, &q->timer, timeout_us, on_late);
-    return true;
+    return redis_link_is_up(l) && send_words(l, words, count, timeout_us, replied, context);
 }

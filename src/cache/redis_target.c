@@ -1,9 +1,11 @@
-/* redis_target: the URL of a Redis, taken apart. Pure. */
+/* redis_target: the URL of a Redis, taken apart. */
 #include "weir/cache/redis_target.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "weir/net/tls.h"
 
 enum { REDIS_PORT = 6379, SENTINEL_PORT = 26379 };
 
@@ -90,35 +92,46 @@ static char *parse_address(const char *text, size_t len, unsigned *port)
     return decode(host, host_len);
 }
 
-/* Who is asked, with commas, and for whom. */
-static bool parse_sentinels(struct redis_target *t, const char *text, size_t len, const char *master)
+/* Who is asked first, with commas. */
+static bool parse_guides(struct redis_target *t, const char *text, size_t len, unsigned default_port)
 {
-    size_t master_len = strcspn(master, "/");
     for (size_t at = 0; at <= len;) {
         size_t piece = 0;
         while (at + piece < len && text[at + piece] != ',')
             piece++;
-        struct redis_host *more = realloc(t->sentinels, (t->sentinel_count + 1) * sizeof(*more));
+        struct redis_host *more = realloc(t->guides, (t->guide_count + 1) * sizeof(*more));
         if (more == NULL)
             return false;
-        t->sentinels = more;
-        struct redis_host host = {.port = SENTINEL_PORT};
+        t->guides = more;
+        struct redis_host host = {.port = default_port};
         host.name = parse_address(text + at, piece, &host.port);
         if (host.name == NULL)
             return false;
-        t->sentinels[t->sentinel_count++] = host;
+        t->guides[t->guide_count++] = host;
         at += piece + 1;
     }
-    t->master = decode(master, master_len);
-    return master_len > 0 && t->master != NULL &&
-           (master[master_len] == '\0' || master[master_len + 1] == '\0' ||
-            parse_number(master + master_len + 1, strlen(master + master_len + 1), 65535, &t->database));
+    return true;
 }
 
-static bool parse_tcp(struct redis_target *t, const char *text, bool is_sentinel)
+static bool parse_database(struct redis_target *t, const char *text)
+{
+    return text[0] == '\0' || parse_number(text, strlen(text), 65535, &t->database);
+}
+
+/* "/master[/db]" */
+static bool parse_master(struct redis_target *t, const char *text)
+{
+    size_t len = text[0] == '/' ? strcspn(text + 1, "/") : 0;
+    t->master = len > 0 ? decode(text + 1, len) : NULL;
+    return t->master != NULL && (text[1 + len] == '\0' || parse_database(t, text + len + 2));
+}
+
+enum scheme { ONE, SENTINEL, CLUSTER };
+
+static bool parse_tcp(struct redis_target *t, const char *text, enum scheme scheme)
 {
     size_t len = strcspn(text, "/");
-    const char *at = NULL;
+    const char *at = NULL, *path = text + len;
     for (size_t i = 0; i < len; i++)
         if (text[i] == '@')
             at = text + i;
@@ -126,14 +139,31 @@ static bool parse_tcp(struct redis_target *t, const char *text, bool is_sentinel
     if (at != NULL && !parse_credential(t, text, (size_t)(at - text)))
         return false;
     size_t address_len = len - (size_t)(address - text);
-    if (is_sentinel)
-        return text[len] == '/' && parse_sentinels(t, address, address_len, text + len + 1);
     t->port = REDIS_PORT;
+    if (scheme == SENTINEL)
+        return parse_guides(t, address, address_len, SENTINEL_PORT) && parse_master(t, path);
+    if (scheme == CLUSTER) {
+        t->is_cluster = true;
+        return parse_guides(t, address, address_len, REDIS_PORT) &&
+               (path[0] == '\0' || parse_database(t, path + 1)) && t->database == 0;
+    }
     t->host = parse_address(address, address_len, &t->port);
-    if (t->host == NULL)
-        return false;
-    const char *database = text[len] == '/' ? text + len + 1 : "";
-    return database[0] == '\0' || parse_number(database, strlen(database), 65535, &t->database);
+    return t->host != NULL && (path[0] == '\0' || parse_database(t, path + 1));
+}
+
+/* What follows "redis" or "rediss". */
+static bool parse_scheme(struct redis_target *t, const char *text)
+{
+    static const struct {
+        const char *text;
+        enum scheme scheme;
+    } schemes[] = {{"://", ONE}, {"+sentinel://", SENTINEL}, {"+cluster://", CLUSTER}};
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        size_t len = strlen(schemes[i].text);
+        if (strncmp(text, schemes[i].text, len) == 0)
+            return parse_tcp(t, text + len, schemes[i].scheme);
+    }
+    return false;
 }
 
 static void make_name(struct redis_target *t)
@@ -141,9 +171,14 @@ static void make_name(struct redis_target *t)
     if (t->path != NULL)
         snprintf(t->name, sizeof(t->name), "unix://%s", t->path);
     else if (t->master != NULL)
-        snprintf(t->name, sizeof(t->name), "redis+sentinel://%s/%u", t->master, t->database);
+        snprintf(t->name, sizeof(t->name), "redis%s+sentinel://%s/%u", t->is_tls ? "s" : "", t->master,
+                 t->database);
+    else if (t->is_cluster)
+        snprintf(t->name, sizeof(t->name), "redis%s+cluster://%s:%u", t->is_tls ? "s" : "", t->guides[0].name,
+                 t->guides[0].port);
     else
-        snprintf(t->name, sizeof(t->name), "redis://%s:%u/%u", t->host, t->port, t->database);
+        snprintf(t->name, sizeof(t->name), "redis%s://%s:%u/%u", t->is_tls ? "s" : "", t->host, t->port,
+                 t->database);
 }
 
 struct redis_target *redis_target_parse(const char *url, struct error *error)
@@ -154,20 +189,39 @@ struct redis_target *redis_target_parse(const char *url, struct error *error)
         error_set(error, "out of memory");
         return NULL;
     }
-    if (strncmp(url, "redis://", 8) == 0) {
-        is_good = parse_tcp(t, url + 8, false);
-    } else if (strncmp(url, "redis+sentinel://", 17) == 0) {
-        is_good = parse_tcp(t, url + 17, true);
+    if (strncmp(url, "redis", 5) == 0) {
+        t->is_tls = url[5] == 's';
+        is_good = parse_scheme(t, url + 5 + t->is_tls);
     } else if (strncmp(url, "unix://", 7) == 0 && url[7] == '/') {
         t->path = decode(url + 7, strlen(url + 7));
         is_good = t->path != NULL;
     }
     if (!is_good) {
         /* Not the URL itself, which may hold a password. */
-        error_set(
-            error,
-            "not a Redis URL; expected redis://[user:password@]host[:port][/db], "
-            "redis+sentinel://[user:password@]host[:port][,host[:port]...]/master[/db] or unix:///path");
+        error_set(error, "not a Redis URL; expected redis://[user:password@]host[:port][/db], "
+                         "redis+sentinel://[user:password@]host[:port][,host[:port]...]/master[/db], "
+                         "redis+cluster://[user:password@]host[:port][,host[:port]...] (which has no db), "
+                         "with rediss for TLS, or unix:///path");
+        redis_target_free(t);
+        return NULL;
+    }
+    make_name(t);
+    return t;
+}
+
+struct redis_target *redis_target_node(const struct redis_target *cluster, const char *host, unsigned port)
+{
+    struct redis_target *t = calloc(1, sizeof(*t));
+    if (t == NULL)
+        return NULL;
+    t->port = port;
+    t->is_tls = cluster->is_tls;
+    t->tls = cluster->tls != NULL ? tls_context_ref(cluster->tls) : NULL;
+    t->host = strdup(host);
+    t->user = cluster->user != NULL ? strdup(cluster->user) : NULL;
+    t->password = cluster->password != NULL ? strdup(cluster->password) : NULL;
+    if (t->host == NULL || (cluster->user != NULL && t->user == NULL) ||
+        (cluster->password != NULL && t->password == NULL)) {
         redis_target_free(t);
         return NULL;
     }
@@ -182,9 +236,10 @@ void redis_target_free(struct redis_target *t)
     if (t->password != NULL)
         explicit_bzero(t->password, strlen(t->password));
     free(t->password);
-    for (size_t i = 0; i < t->sentinel_count; i++)
-        free(t->sentinels[i].name);
-    free(t->sentinels);
+    tls_context_unref(t->tls);
+    for (size_t i = 0; i < t->guide_count; i++)
+        free(t->guides[i].name);
+    free(t->guides);
     free(t->master);
     free(t->user);
     free(t->host);

@@ -41,7 +41,7 @@ static void on_dead(void *context, enum redis_outcome outcome, const struct redi
     uint64_t owner;
     (void)now_us;
     d->share.burial.is_asking = false;
-    if (share_is_stopping(d) || ledger_answer(s->client->link, outcome, reply) != LEDGER_OK ||
+    if (share_is_stopping(d) || share_client_answer(s->client, d, outcome, reply) != LEDGER_OK ||
         reply->type != REDIS_REPLY_ARRAY)
         return;
     for (size_t i = 0; i < reply->elements && d->share.burial.owner == 0; i++)
@@ -57,7 +57,7 @@ static void on_recovered(void *context, enum redis_outcome outcome, const struct
     d->share.burial.is_asking = false;
     if (share_is_stopping(d))
         return;
-    if (ledger_answer(d->group->all->share->client->link, outcome, reply) == LEDGER_OK)
+    if (share_client_answer(d->group->all->share->client, d, outcome, reply) == LEDGER_OK)
         log_write(LOG_LEVEL_LOG, database_name(d),
                   "shared cache: the writes of a Weir that is gone have ended");
     forget(d);

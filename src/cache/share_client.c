@@ -1,6 +1,7 @@
 /* share_client: a thread's own link to Redis, and the process's part of the share. */
 #include "share_parts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -60,10 +61,10 @@ struct share_client *share_control_client(struct share *s)
 /* --- clients --- */
 
 /* Redis may be another one now, or the same with nothing in it: the control thread's link asks at once. */
-static void on_up(void *context)
+static void on_up(void *context, struct redis_link *link)
 {
     struct share_client *c = context;
-    ledger_teach(c->link);
+    ledger_teach(link);
     if (c != c->share->client)
         return;
     list_for_each(&c->share->databases, node) share_meet(list_entry(node, struct cache_database, share.node));
@@ -78,9 +79,9 @@ struct share_client *share_client_new(struct share *s, struct worker *worker,
     c->share = s;
     c->worker = worker;
     list_init(&c->waiting);
-    const struct redis_link_events events = {.up = on_up, .context = c};
-    c->link = redis_link_new(worker, target, &events);
-    if (c->link == NULL) {
+    const struct redis_nodes_events events = {.up = on_up, .context = c};
+    c->nodes = redis_nodes_new(worker, target, &events);
+    if (c->nodes == NULL) {
         free(c);
         return NULL;
     }
@@ -93,8 +94,8 @@ void share_client_stop(struct share_client *c)
         return;
     c->is_stopped = true;
     timer_stop(&c->timer);
-    redis_link_free(c->link);
-    c->link = NULL;
+    redis_nodes_free(c->nodes);
+    c->nodes = NULL;
 }
 
 void share_client_free(struct share_client *c)
@@ -103,18 +104,47 @@ void share_client_free(struct share_client *c)
     free(c);
 }
 
+/* All ledgers of a database are in one slot: that of the part in braces of their names. */
+struct redis_link *share_client_node(const struct share_client *c, const struct cache_database *d)
+{
+    char tag[64];
+    int len =
+        snprintf(tag, sizeof(tag), "{%llu.%llu}", (unsigned long long)atomic_load(&d->share.database_oid),
+                 (unsigned long long)atomic_load(&d->share.server_start_us));
+    return c->is_stopped ? NULL : redis_nodes_link(c->nodes, slice_make(tag, (size_t)len));
+}
+
+/* Nobody goes on to where a slot is on its way: a ledger is asked for of its slot's owner alone. */
+enum ledger_answer share_client_answer(struct share_client *c, const struct cache_database *d,
+                                       enum redis_outcome outcome, const struct redisReply *reply)
+{
+    struct redis_link *link = share_client_node(c, d);
+    struct redis_redirection to = {.port = 0};
+    if (outcome == REDIS_REPLIED && link != NULL &&
+        redis_nodes_heed(c->nodes, link, reply, &to) != REDIS_WORD_NONE)
+        return LEDGER_ELSEWHERE;
+    return ledger_answer(link, outcome, reply);
+}
+
 struct redis_link *share_client_link(struct share_client *c, const struct cache_database *d,
                                      struct share_place **place)
 {
     *place = atomic_load(&d->share.place);
-    if (*place == NULL || c->is_stopped || !redis_link_is_up(c->link))
+    struct redis_link *link = *place != NULL ? share_client_node(c, d) : NULL;
+    if (link == NULL || !redis_link_is_up(link))
         return NULL;
-    const struct redis_server *server = redis_link_server(c->link);
+    const struct redis_server *server = redis_link_server(link);
     bool is_there = strcmp(server->run_id, (*place)->run_id) == 0 && strcmp(server->role, "master") == 0;
-    return is_there ? c->link : NULL;
+    return is_there ? link : NULL;
 }
 
 bool share_client_is_up(const struct share_client *c)
 {
-    return !c->is_stopped && redis_link_is_up(c->link);
+    return !c->is_stopped && redis_nodes_is_up(c->nodes);
+}
+
+void share_client_describe(const struct share_client *c, struct buf *out)
+{
+    if (!c->is_stopped)
+        redis_nodes_describe(c->nodes, out);
 }

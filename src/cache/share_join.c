@@ -31,9 +31,9 @@ static uint64_t lease_of(const struct cache_database *d)
     return d->group->all->share->lease_us;
 }
 
-static struct redis_link *link_of(const struct cache_database *d)
+static struct share_client *client_of(const struct cache_database *d)
 {
-    return d->group->all->share->client->link;
+    return d->group->all->share->client;
 }
 
 /* --- where it stands --- */
@@ -87,12 +87,17 @@ static void step_up(struct cache_database *d, enum share_step step, const char *
 
 /* --- meeting: which ledger there is, and that we live --- */
 
+/* The ledger's key in the Redis that was asked for it last. */
+static void name_ledger(const struct cache_database *d, char *key, size_t size)
+{
+    snprintf(key, size, "weir:g:{%llu.%llu}:%s", (unsigned long long)d->share.database_oid,
+             (unsigned long long)d->share.server_start_us, d->share.met_run_id);
+}
+
 static struct share_place *place_of(struct cache_database *d, uint64_t incarnation)
 {
-    const struct redis_server *server = redis_link_server(link_of(d));
     char key[sizeof(((struct share_place *)NULL)->key)];
-    snprintf(key, sizeof(key), "weir:g:{%llu.%llu}:%s", (unsigned long long)d->share.database_oid,
-             (unsigned long long)d->share.server_start_us, server->run_id);
+    name_ledger(d, key, sizeof(key));
     for (struct share_place *p = d->share.places; p != NULL; p = p->next)
         if (p->incarnation == incarnation && strcmp(p->key, key) == 0)
             return p;
@@ -100,7 +105,7 @@ static struct share_place *place_of(struct cache_database *d, uint64_t incarnati
     if (place == NULL)
         return NULL;
     place->incarnation = incarnation;
-    snprintf(place->run_id, sizeof(place->run_id), "%s", server->run_id);
+    snprintf(place->run_id, sizeof(place->run_id), "%s", d->share.met_run_id);
     snprintf(place->key, sizeof(place->key), "%s", key);
     place->next = d->share.places;
     return d->share.places = place;
@@ -157,7 +162,7 @@ static void on_legacy(void *context, enum redis_outcome outcome, const struct re
     struct cache_database *d = context;
     (void)now_us;
     d->share.is_meeting = false;
-    if (share_is_stopping(d) || ledger_answer(link_of(d), outcome, reply) != LEDGER_OK) {
+    if (share_is_stopping(d) || share_client_answer(client_of(d), d, outcome, reply) != LEDGER_OK) {
         share_fall_to(d, SHARE_MEETING, "Redis has not taken a mark");
         return;
     }
@@ -171,6 +176,7 @@ static void on_legacy(void *context, enum redis_outcome outcome, const struct re
 static bool mark_legacy(struct cache_database *d, struct share_place *place)
 {
     struct share_mark *m = d->share.legacy;
+    struct redis_link *link = share_client_node(client_of(d), d);
     char numbers[3][LEDGER_NUMBER_SIZE];
     m->owner = atomic_load(&d->group->all->share->owner);
     atomic_store(&m->place, place);
@@ -178,7 +184,7 @@ static bool mark_legacy(struct cache_database *d, struct share_place *place)
     const struct slice words[] = {ledger_number(place->incarnation, numbers[0]),
                                   ledger_number(m->owner, numbers[1]), ledger_number(m->number, numbers[2]),
                                   SLICE_LITERAL("?"), SLICE_LITERAL("0")};
-    return ledger_ask(link_of(d), LEDGER_MARK, place->key, words, 5, lease_of(d), on_legacy, d);
+    return link != NULL && ledger_ask(link, LEDGER_MARK, place->key, words, 5, lease_of(d), on_legacy, d);
 }
 
 /* Writes are marked there from now on; they go when the lock is there, and all have had time to see it. */
@@ -225,12 +231,14 @@ static void on_met(void *context, enum redis_outcome outcome, const struct redis
     share->is_meeting = false;
     if (share_is_stopping(d))
         return;
-    enum ledger_answer answer = ledger_answer(link_of(d), outcome, reply);
+    enum ledger_answer answer = share_client_answer(client_of(d), d, outcome, reply);
     if (answer == LEDGER_LOST) {
         share_fall_to(d, SHARE_MEETING, "the ledger is gone from Redis");
         share_meet(d);
         return;
     }
+    if (answer == LEDGER_ELSEWHERE)
+        share_fall_to(d, SHARE_MEETING, "the Redis Cluster is moving the ledger's slot");
     if (answer != LEDGER_OK || !read_meeting(reply, &incarnation, &lease, &is_known))
         return;
     share->heard_us = now_us;
@@ -280,29 +288,31 @@ void share_meet(struct cache_database *d)
     struct share *s = d->group->all->share;
     if (share->is_meeting || share->step < SHARE_MEETING || share->database_oid == 0)
         return;
-    if (!redis_link_is_up(s->client->link)) {
+    struct redis_link *link = share_client_node(s->client, d);
+    if (link == NULL || !redis_link_is_up(link)) {
         if (share->step == SHARE_MEETING)
             set_reason(d, "Redis does not answer");
         return;
     }
-    const char *objection = judge_redis(redis_link_server(s->client->link));
+    const struct redis_server *server = redis_link_server(link);
+    const char *objection = judge_redis(server);
     struct share_place *place = atomic_load(&share->place);
     if (objection != NULL) {
         share_fall_to(d, SHARE_MEETING, objection);
         return;
     }
-    if (place != NULL && strcmp(place->run_id, redis_link_server(s->client->link)->run_id) != 0) {
+    if (place != NULL && strcmp(place->run_id, server->run_id) != 0) {
         share_fall_to(d, SHARE_MEETING, "Redis is another one than before");
         place = NULL;
     }
     char numbers[4][LEDGER_NUMBER_SIZE], key[160];
-    snprintf(key, sizeof(key), "weir:g:{%llu.%llu}:%s", (unsigned long long)share->database_oid,
-             (unsigned long long)share->server_start_us, redis_link_server(s->client->link)->run_id);
+    snprintf(share->met_run_id, sizeof(share->met_run_id), "%s", server->run_id);
+    name_ledger(d, key, sizeof(key));
     const struct slice words[] = {
         place != NULL ? ledger_number(place->incarnation, numbers[0]) : SLICE_LITERAL(""),
         ledger_number(atomic_load(&s->owner), numbers[1]), ledger_number(share_token(s), numbers[2]),
         ledger_number(s->lease_us, numbers[3])};
-    share->is_meeting = ledger_ask(s->client->link, LEDGER_MEET, key, words, 4, s->lease_us, on_met, d);
+    share->is_meeting = ledger_ask(link, LEDGER_MEET, key, words, 4, s->lease_us, on_met, d);
 }
 
 /* --- from settling to belief --- */
@@ -329,7 +339,7 @@ static void on_bumped(void *context, enum redis_outcome outcome, const struct re
     struct cache_database *d = bump.database;
     free(context);
     d->share.is_bumping = false;
-    if (share_is_stopping(d) || ledger_answer(link_of(d), outcome, reply) != LEDGER_OK)
+    if (share_is_stopping(d) || share_client_answer(client_of(d), d, outcome, reply) != LEDGER_OK)
         return;
     if (bump.turn != d->share.turn || d->share.step != SHARE_EPOCH)
         return;
@@ -341,17 +351,17 @@ static void on_bumped(void *context, enum redis_outcome outcome, const struct re
 
 static void change_epoch(struct cache_database *d)
 {
-    struct share_place *place = atomic_load(&d->share.place);
+    struct share_place *place;
     struct share *s = d->group->all->share;
-    struct bump *bump = place != NULL && !d->share.is_bumping ? malloc(sizeof(*bump)) : NULL;
+    struct redis_link *link = share_client_link(s->client, d, &place);
+    struct bump *bump = link != NULL && !d->share.is_bumping ? malloc(sizeof(*bump)) : NULL;
     char numbers[2][LEDGER_NUMBER_SIZE];
     if (bump == NULL)
         return;
     *bump = (struct bump){d, atomic_load(&d->share.epochs_wanted), d->share.turn};
     const struct slice words[] = {ledger_number(place->incarnation, numbers[0]),
                                   ledger_number(share_token(s), numbers[1]), SLICE_LITERAL("0")};
-    d->share.is_bumping =
-        ledger_ask(s->client->link, LEDGER_BUMP, place->key, words, 3, s->lease_us, on_bumped, bump);
+    d->share.is_bumping = ledger_ask(link, LEDGER_BUMP, place->key, words, 3, s->lease_us, on_bumped, bump);
     if (!d->share.is_bumping)
         free(bump);
 }

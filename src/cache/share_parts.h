@@ -4,6 +4,7 @@
 
 #include "database_group.h"
 #include "weir/cache/ledger.h"
+#include "weir/cache/redis_nodes.h"
 #include "weir/cache/share.h"
 
 struct control_options;
@@ -23,7 +24,7 @@ struct share {
 struct share_client {
     struct share *share;
     struct worker *worker;
-    struct redis_link *link;
+    struct redis_nodes *nodes;
     struct timer timer;  /* looks after those who wait */
     struct list waiting; /* struct share_mark */
     bool is_stopped;
@@ -59,6 +60,13 @@ static inline bool share_is_stopping(const struct cache_database *d)
 {
     return d->group->all->share->is_stopping || !d->share.is_on;
 }
+
+/* The link to where ledgers of the database are now, whichever these are; NULL when nobody knows. It may be
+ * down. */
+struct redis_link *share_client_node(const struct share_client *c, const struct cache_database *d);
+/* As ledger_answer, of a question by this client about this database. */
+enum ledger_answer share_client_answer(struct share_client *c, const struct cache_database *d,
+                                       enum redis_outcome outcome, const struct redisReply *reply);
 
 uint64_t share_token(struct share *s);
 struct share_mark *share_mark_new(struct cache_database *d, struct share_client *client);

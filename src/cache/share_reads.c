@@ -29,7 +29,6 @@
 enum {
     TOKENS_MAX = 200,
     SCOPE_NUMBER_BYTES = 8, /* in front of a key's bytes; see key_build */
-    UNSENT_MAX_BYTES = 8 * 1024 * 1024,
     KEEP_MAX_MS = 24 * 60 * 60 * 1000,
 };
 
@@ -41,6 +40,8 @@ struct shared_read {
     struct entry *entry; /* what memory has, or Redis has given; NULL: nothing */
     enum cache_source source;
     enum cache_reason reason; /* NONE: the tokens are there, and clean */
+    bool has_tokens;
+    struct buf early; /* a value that came before the tokens, from another node of a Cluster */
     bool joins_flights;
     unsigned left; /* answers to come */
 };
@@ -62,7 +63,7 @@ static struct slice name_value(const struct cache_database *d, const struct valu
                                size_t size)
 {
     XXH128_hash_t hash = XXH3_128bits(form->key.data, form->key.len);
-    int len = snprintf(text, size, "weir:v:{%llu.%llu}:%016llx%016llx",
+    int len = snprintf(text, size, "weir:v:%llu.%llu:%016llx%016llx",
                        (unsigned long long)atomic_load(&d->share.database_oid),
                        (unsigned long long)atomic_load(&d->share.server_start_us),
                        (unsigned long long)hash.high64, (unsigned long long)hash.low64);
@@ -77,6 +78,12 @@ static void drop_entry(struct shared_read *read)
     read->entry = NULL;
 }
 
+static void free_read(struct shared_read *read)
+{
+    buf_free(&read->early);
+    free(read);
+}
+
 static void tell(struct shared_read *read, struct cache_answer answer)
 {
     read->wait->answer = answer;
@@ -84,7 +91,7 @@ static void tell(struct shared_read *read, struct cache_answer answer)
         wait_tell(read->wait, &answer);
     else
         wait_deliver(read->wait);
-    free(read);
+    free_read(read);
 }
 
 static bool is_right(const struct shared_read *read, uint64_t now_us)
@@ -112,7 +119,22 @@ static void fetch(struct shared_read *read)
     /* Its tokens are those that this one has just read. */
     cache_count(&w->counters.joins, 1);
     fill_free(fill);
-    free(read);
+    free_read(read);
+}
+
+/* What Redis has is believed by the tokens. */
+static void take_value(struct shared_read *read, struct slice value)
+{
+    const struct flight *flight = &read->fill->flight;
+    struct buf bytes = BUF_INIT;
+    struct value_form form;
+    if (read->reason == CACHE_REASON_NONE && make_form(read->fill->scope, flight->key.bytes, &bytes, &form))
+        read->entry = redis_value_decode(value, &flight->key, &form, flight->vector, flight->vector_count,
+                                         flight->found_count);
+    read->source = CACHE_FROM_REDIS;
+    if (read->entry == NULL)
+        cache_count(&read->worker->counters.redis_misses, 1);
+    buf_free(&bytes);
 }
 
 static void finish(struct shared_read *read, uint64_t now_us)
@@ -123,9 +145,11 @@ static void finish(struct shared_read *read, uint64_t now_us)
         fill_free(read->fill);
         drop_entry(read);
         free(read->wait);
-        free(read);
+        free_read(read);
         return;
     }
+    if (read->early.len > 0)
+        take_value(read, buf_slice(&read->early));
     /* The place, the definitions and the belief may have gone since the question was asked. */
     if (read->reason == CACHE_REASON_NONE &&
         (!database_is_believed(d, now_us) || atomic_load(&d->share.place) != read->place))
@@ -158,13 +182,10 @@ static void answered(struct shared_read *read, uint64_t now_us)
         finish(read, now_us);
 }
 
-static void count_failure(struct shared_read *read, enum redis_outcome outcome,
-                          const struct redisReply *reply)
+static void count_failure(struct shared_read *read, enum redis_outcome outcome)
 {
     struct cache_counters *counters = &read->worker->counters;
     cache_count(outcome == REDIS_LATE ? &counters->redis_timeouts : &counters->redis_errors, 1);
-    if (outcome == REDIS_REPLIED)
-        redis_link_blame(read->worker->share->link, redis_link_error(reply));
 }
 
 /* Writes the tokens into the fill's vector. */
@@ -199,30 +220,35 @@ static void on_tokens(void *context, enum redis_outcome outcome, const struct re
     bool is_good = outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_ARRAY &&
                    reply->elements == 2 + read->fill->flight.vector_count;
     read->reason = is_good ? read_tokens(read, reply) : CACHE_REASON_LEDGER;
-    if (!is_good)
-        count_failure(read, outcome, reply);
+    read->has_tokens = true;
+    if (!is_good) {
+        struct cache_database *d = read->fill->scope->database;
+        if (share_client_answer(read->worker->share, d, outcome, reply) == LEDGER_ELSEWHERE) {
+            cache_count(&read->worker->counters.redis_skipped, 1);
+            share_poke(d, false);
+        } else {
+            count_failure(read, outcome);
+        }
+    }
     answered(read, now_us);
 }
 
-/* Comes after the tokens. */
+/* Comes after the tokens, unless it is from another node. */
 static void on_value(void *context, enum redis_outcome outcome, const struct redisReply *reply,
                      uint64_t now_us)
 {
     struct shared_read *read = context;
-    const struct flight *flight = &read->fill->flight;
-    if (outcome != REDIS_REPLIED || (reply->type != REDIS_REPLY_STRING && reply->type != REDIS_REPLY_NIL)) {
-        count_failure(read, outcome, reply);
-    } else if (read->reason == CACHE_REASON_NONE && reply->type == REDIS_REPLY_STRING) {
-        struct buf bytes = BUF_INIT;
-        struct value_form form;
-        if (make_form(read->fill->scope, flight->key.bytes, &bytes, &form))
-            read->entry = redis_value_decode(slice_make(reply->str, (size_t)reply->len), &flight->key, &form,
-                                             flight->vector, flight->vector_count, flight->found_count);
-        read->source = CACHE_FROM_REDIS;
-        buf_free(&bytes);
-    }
-    if (outcome == REDIS_REPLIED && read->entry == NULL)
+    bool is_good = outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_STRING;
+    bool is_nothing =
+        outcome == REDIS_NOWHERE || (outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_NIL);
+    if (is_good && read->has_tokens)
+        take_value(read, slice_make(reply->str, (size_t)reply->len));
+    else if (is_good)
+        buf_append(&read->early, reply->str, (size_t)reply->len);
+    else if (is_nothing)
         cache_count(&read->worker->counters.redis_misses, 1);
+    else
+        count_failure(read, outcome);
     answered(read, now_us);
 }
 
@@ -241,17 +267,16 @@ static bool ask_tokens(struct shared_read *read, struct redis_link *link)
                           on_tokens, read);
 }
 
-static bool ask_value(struct shared_read *read, struct redis_link *link)
+static bool ask_value(struct shared_read *read)
 {
+    struct cache_worker *w = read->worker;
     struct buf bytes = BUF_INIT;
     struct value_form form;
     char name[120];
-    bool is_asked = false;
-    if (make_form(read->fill->scope, read->fill->flight.key.bytes, &bytes, &form)) {
-        const struct slice words[] = {SLICE_LITERAL("GET"),
-                                      name_value(read->fill->scope->database, &form, name, sizeof(name))};
-        is_asked = redis_link_ask(link, words, 2, read->worker->cache->redis_timeout_us, on_value, read);
-    }
+    bool is_asked =
+        make_form(read->fill->scope, read->fill->flight.key.bytes, &bytes, &form) &&
+        redis_nodes_get(w->share->nodes, name_value(read->fill->scope->database, &form, name, sizeof(name)),
+                        w->cache->redis_timeout_us, on_value, read);
     buf_free(&bytes);
     return is_asked;
 }
@@ -285,7 +310,7 @@ enum cache_reason share_lookup(struct cache_worker *w, const struct cache_reques
     if (fill->flight.vector_count > TOKENS_MAX || !ask_tokens(read, link))
         goto failed;
     read->left = 1;
-    read->left += entry == NULL && ask_value(read, link);
+    read->left += entry == NULL && ask_value(read);
     *answer = (struct cache_answer){.outcome = CACHE_WAIT, .wait = wait};
     return CACHE_REASON_NONE;
 failed:
@@ -300,40 +325,25 @@ failed:
 
 /* --- storing --- */
 
-static void on_stored(void *context, enum redis_outcome outcome, const struct redisReply *reply,
-                      uint64_t now_us)
-{
-    struct share_client *c = context;
-    (void)now_us;
-    if (outcome == REDIS_REPLIED && reply->type != REDIS_REPLY_STATUS)
-        redis_link_blame(c->link, redis_link_error(reply));
-}
-
 bool share_store(struct cache_worker *w, const struct cache_scope *scope, const struct entry *entry,
                  uint64_t now_us)
 {
     struct share_place *place;
-    struct redis_link *link = share_client_link(w->share, scope->database, &place);
     uint64_t expires_us = entry_expires_us(entry);
     uint64_t keep_ms = expires_us > now_us ? (expires_us - now_us) / US_PER_MS : 0;
     if (keep_ms > KEEP_MAX_MS)
         keep_ms = KEEP_MAX_MS;
-    if (link == NULL || keep_ms == 0 || redis_link_unsent(link) > UNSENT_MAX_BYTES)
+    if (keep_ms == 0 || share_client_link(w->share, scope->database, &place) == NULL)
         return false;
     struct buf bytes = BUF_INIT, value = BUF_INIT;
     struct value_form form;
-    char name[120], keep[24];
-    int keep_len = snprintf(keep, sizeof(keep), "%llu", (unsigned long long)keep_ms);
+    char name[120];
     bool is_sent = make_form(scope, entry_key_bytes(entry), &bytes, &form);
     if (is_sent)
         redis_value_encode(entry, &form, &value);
-    is_sent = is_sent && !buf_failed(&value);
-    if (is_sent) {
-        const struct slice words[] = {
-            SLICE_LITERAL("SET"), name_value(scope->database, &form, name, sizeof(name)), buf_slice(&value),
-            SLICE_LITERAL("PX"), slice_make(keep, (size_t)keep_len)};
-        is_sent = redis_link_ask(link, words, 5, 0, on_stored, w->share);
-    }
+    is_sent = is_sent && !buf_failed(&value) &&
+              redis_nodes_set(w->share->nodes, name_value(scope->database, &form, name, sizeof(name)),
+                              buf_slice(&value), keep_ms, NULL, NULL);
     buf_free(&bytes);
     buf_free(&value);
     return is_sent;

@@ -115,7 +115,7 @@ static void on_marked(void *context, enum redis_outcome outcome, const struct re
 {
     struct share_mark *m = context;
     m->is_asking = false;
-    enum ledger_answer answer = ledger_answer(m->client->link, outcome, reply);
+    enum ledger_answer answer = share_client_answer(m->client, m->database, outcome, reply);
     if (answer != LEDGER_FAILED)
         atomic_fetch_sub(&m->unsure, 1);
     switch (answer) {
@@ -125,6 +125,7 @@ static void on_marked(void *context, enum redis_outcome outcome, const struct re
         m->covered = m->covering;
         break;
     case LEDGER_LOST:
+    case LEDGER_ELSEWHERE:
         share_poke(m->database, false);
         break;
     default:
@@ -284,7 +285,7 @@ static void on_ended(void *context, enum redis_outcome outcome, const struct red
                      uint64_t now_us)
 {
     struct share_mark *m = context;
-    enum ledger_answer answer = ledger_answer(m->ender->link, outcome, reply);
+    enum ledger_answer answer = share_client_answer(m->ender, m->database, outcome, reply);
     (void)now_us;
     if (answer == LEDGER_OK || answer == LEDGER_LOST) {
         if (list_node_is_linked(&m->node))

@@ -1,4 +1,4 @@
-/* store_redis: GET and SET over a link, for entries. */
+/* store_redis: GET and SET of entries. */
 #include "weir/cache/store_redis.h"
 
 #include <stdio.h>
@@ -6,23 +6,21 @@
 
 #include <hiredis/hiredis.h>
 
-#include "weir/cache/redis_link.h"
+#include "weir/cache/redis_nodes.h"
 #include "weir/util/clock.h"
 
 enum {
-    UNSENT_MAX_BYTES = 8 * 1024 * 1024,
     KEEP_MAX_MS = 24 * 60 * 60 * 1000, /* of an answer without a time limit */
 };
 
 struct store_redis {
-    struct redis_link *link;
+    struct redis_nodes *nodes;
     uint64_t timeout_us;
     uint64_t process;
     struct store_redis_counters counters;
 };
 
 struct question {
-    struct store_redis *store;
     redis_got got;
     void *context;
 };
@@ -36,8 +34,8 @@ struct store_redis *store_redis_new(struct worker *worker, const struct redis_ta
     if (s == NULL)
         return NULL;
     *s = (struct store_redis){.timeout_us = timeout_us, .process = process};
-    s->link = redis_link_new(worker, target, NULL);
-    if (s->link == NULL) {
+    s->nodes = redis_nodes_new(worker, target, NULL);
+    if (s->nodes == NULL) {
         free(s);
         return NULL;
     }
@@ -48,13 +46,13 @@ void store_redis_free(struct store_redis *s)
 {
     if (s == NULL)
         return;
-    redis_link_free(s->link);
+    redis_nodes_free(s->nodes);
     free(s);
 }
 
 bool store_redis_is_up(const struct store_redis *s)
 {
-    return redis_link_is_up(s->link);
+    return redis_nodes_is_up(s->nodes);
 }
 
 const struct store_redis_counters *store_redis_get_counters(const struct store_redis *s)
@@ -80,10 +78,8 @@ static void on_reply(void *context, enum redis_outcome outcome, const struct red
     if (outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_STRING) {
         answer = REDIS_ANSWER_VALUE;
         value = slice_make(reply->str, (size_t)reply->len);
-    } else if (outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_NIL) {
+    } else if (outcome == REDIS_NOWHERE || (outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_NIL)) {
         answer = REDIS_ANSWER_NOTHING;
-    } else if (outcome == REDIS_REPLIED) {
-        redis_link_blame(q->store->link, redis_link_error(reply));
     }
     q->got(q->context, answer, value, now_us);
     free(q);
@@ -92,12 +88,11 @@ static void on_reply(void *context, enum redis_outcome outcome, const struct red
 bool store_redis_get(struct store_redis *s, const struct entry_key *key, redis_got got, void *context)
 {
     char name[80];
-    struct question *q = store_redis_is_up(s) ? malloc(sizeof(*q)) : NULL;
+    struct question *q = malloc(sizeof(*q));
     if (q == NULL)
         return false;
-    *q = (struct question){.store = s, .got = got, .context = context};
-    const struct slice words[] = {SLICE_LITERAL("GET"), format_key(s, key->hash, name, sizeof(name))};
-    if (redis_link_ask(s->link, words, 2, s->timeout_us, on_reply, q))
+    *q = (struct question){.got = got, .context = context};
+    if (redis_nodes_get(s->nodes, format_key(s, key->hash, name, sizeof(name)), s->timeout_us, on_reply, q))
         return true;
     free(q);
     return false;
@@ -110,13 +105,10 @@ static void on_stored(void *context, enum redis_outcome outcome, const struct re
 {
     struct store_redis *s = context;
     (void)now_us;
-    if (outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_STATUS) {
+    if (outcome == REDIS_REPLIED && reply->type == REDIS_REPLY_STATUS)
         s->counters.stores++;
-        return;
-    }
-    s->counters.store_errors++;
-    if (outcome == REDIS_REPLIED)
-        redis_link_blame(s->link, redis_link_error(reply));
+    else if (outcome != REDIS_NOWHERE)
+        s->counters.store_errors++;
 }
 
 bool store_redis_put(struct store_redis *s, const struct entry *entry, uint64_t now_us)
@@ -125,16 +117,19 @@ bool store_redis_put(struct store_redis *s, const struct entry *entry, uint64_t 
     uint64_t keep_ms = expires_us > now_us ? (expires_us - now_us) / US_PER_MS : 0;
     if (keep_ms > KEEP_MAX_MS)
         keep_ms = KEEP_MAX_MS;
-    if (!store_redis_is_up(s) || keep_ms == 0 || redis_link_unsent(s->link) > UNSENT_MAX_BYTES)
+    if (!store_redis_is_up(s) || keep_ms == 0)
         return false;
     struct buf value = BUF_INIT;
     store_redis_encode(entry, &value);
-    char name[80], keep[24];
-    int keep_len = snprintf(keep, sizeof(keep), "%llu", (unsigned long long)keep_ms);
-    const struct slice words[] = {SLICE_LITERAL("SET"),
-                                  format_key(s, entry_key_hash(entry), name, sizeof(name)), buf_slice(&value),
-                                  SLICE_LITERAL("PX"), slice_make(keep, (size_t)keep_len)};
-    bool is_sent = !buf_failed(&value) && redis_link_ask(s->link, words, 5, 0, on_stored, s);
+    char name[80];
+    bool is_sent = !buf_failed(&value) &&
+                   redis_nodes_set(s->nodes, format_key(s, entry_key_hash(entry), name, sizeof(name)),
+                                   buf_slice(&value), keep_ms, on_stored, s);
     buf_free(&value);
     return is_sent;
+}
+
+void store_redis_describe(const struct store_redis *s, struct buf *out)
+{
+    redis_nodes_describe(s->nodes, out);
 }

@@ -75,6 +75,27 @@ static void check_negotiation(const struct config *config, const struct config_d
             db->name, ssl_mode_name(mode));
 }
 
+/* A certificate that is not looked at would make believe that something is encrypted. */
+static void check_redis_tls(const struct config *config, struct config_problems *problems)
+{
+    const struct config_settings *s = &config->settings;
+    const struct {
+        const char *key, *value;
+    } files[] = {{"cache_redis_tls_ca_file", s->cache_redis_tls_ca_file},
+                 {"cache_redis_tls_cert_file", s->cache_redis_tls_cert_file},
+                 {"cache_redis_tls_key_file", s->cache_redis_tls_key_file}};
+    char where[200];
+    bool is_tls = strncmp(s->cache_redis, "rediss", 6) == 0;
+    for (size_t i = 0; !is_tls && i < sizeof(files) / sizeof(files[0]); i++) {
+        config_where(config, files[i].key, where, sizeof(where));
+        if (files[i].value[0] != '\0')
+            config_problem(
+                problems, where, 0,
+                "%s = \"%s\" is for TLS, and cache_redis is without: begin it with rediss instead of redis",
+                files[i].key, files[i].value);
+    }
+}
+
 void config_check(const struct config *config, struct config_problems *problems)
 {
     const struct config_settings *s = &config->settings;
@@ -102,6 +123,7 @@ void config_check(const struct config *config, struct config_problems *problems)
         config_problem(problems, config->path, 0,
                        "auth_type = hba needs auth_hba_file, the file with the rules");
     check_tls(config, problems);
+    check_redis_tls(config, problems);
     if (s->cache_share && s->cache_redis[0] == '\0')
         config_problem(
             problems, config->path, 0,

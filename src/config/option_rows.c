@@ -73,6 +73,10 @@ static const struct option_name ssl_negotiation_names[] = {
     {"postgres", SSL_NEGOTIATION_POSTGRES}, {"direct", SSL_NEGOTIATION_DIRECT}, {NULL, 0}};
 const struct option_name option_cache_mode_names[] = {
     {"off", CACHE_OFF}, {"ttl", CACHE_TTL}, {"exact", CACHE_EXACT}, {NULL, 0}};
+static const struct option_name cache_redis_tls_names[] = {{"require", SSL_MODE_REQUIRE},
+                                                           {"verify-ca", SSL_MODE_VERIFY_CA},
+                                                           {"verify-full", SSL_MODE_VERIFY_FULL},
+                                                           {NULL, 0}};
 static const struct option_name cache_hints_names[] = {
     {"off", CACHE_HINTS_OFF}, {"restrict", CACHE_HINTS_RESTRICT}, {"allow", CACHE_HINTS_ALLOW}, {NULL, 0}};
 static const struct option_name cache_writes_names[] = {
@@ -305,10 +309,20 @@ const struct option option_global_rows[] = {
            "Larger answers are relayed and not stored.")},
     {TEXT(cache_redis, "", RESTART, WORKS,
           "Redis behind the memory: redis://[user:password@]host[:port][/db], "
-          "redis+sentinel://[user:password@]host[:port][,...]/master[/db] or unix:///path; empty: none."),
+          "redis+sentinel://[user:password@]host[:port][,...]/master[/db], "
+          "redis+cluster://[user:password@]host[:port][,...] or unix:///path; "
+          "rediss instead of redis: with TLS; empty: none."),
      .is_secret = true},
     {SECONDS_IN(cache_redis_timeout, "0.005", RELOAD, WORKS, 100, 60 * SECOND,
                 "Longest wait for Redis before PostgreSQL is asked.")},
+    {ENUM(cache_redis_tls_sslmode, "verify-full", RESTART, WORKS, cache_redis_tls_names,
+          "With rediss://, whether Redis must show a certificate signed by cache_redis_tls_ca_file "
+          "(verify-ca) that bears the host name Weir connects to (verify-full), or any (require).")},
+    {TEXT(cache_redis_tls_ca_file, "", RESTART, WORKS,
+          "Authorities that sign the certificates of Redis; empty: the system's.")},
+    {TEXT(cache_redis_tls_cert_file, "", RESTART, WORKS,
+          "Weir's certificate for a Redis that asks for one, in PEM.")},
+    {TEXT(cache_redis_tls_key_file, "", RESTART, WORKS, "Its private key, in PEM, without a passphrase.")},
     {BOOL(cache_share, "0", RESTART, WORKS,
           "Other Weirs use these databases, with the same Redis: each is told what the others write.")},
     {SECONDS_IN(cache_lease, "1", RESTART, WORKS, 100000, 3600 * SECOND,

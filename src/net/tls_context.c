@@ -286,7 +286,7 @@ static bool configure(struct tls_context *context, const struct tls_options *opt
                                  SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(ssl, 0);
-    if (!set_protocol_name(context))
+    if (!options->is_other_protocol && !set_protocol_name(context))
         return error_set(error, "out of memory");
     fault->key = KEY(options, "protocols");
     if (!set_versions(ssl, options->protocols, error))

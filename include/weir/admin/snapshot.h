@@ -195,7 +195,8 @@ struct show_store {
     uint64_t memory_limit_bytes;
     uint64_t entries;
     uint64_t evictions;
-    const char *redis; /* "off", "up", "bypassed: why" */
+    const char *redis;       /* "off", "up", "bypassed" */
+    const char *redis_nodes; /* of a Cluster: the masters, their slots, and whether they are up; else "" */
     uint64_t redis_requests;
     uint64_t redis_errors;
     uint64_t redis_timeouts;

@@ -24,6 +24,7 @@
 #include "weir/util/slice.h"
 
 struct buf;
+struct tls_context;
 struct cache;
 struct cache_database;
 struct cache_fill;
@@ -42,13 +43,14 @@ struct worker;
  * -------------------------------------------------------------------------------------- */
 
 struct cache_options {
-    uint64_t memory_bytes;     /* cache_memory; 0 stores nothing in process */
-    size_t max_result_bytes;   /* cache_max_result */
-    const char *redis_url;     /* cache_redis; NULL or "" for none; copied */
-    uint64_t redis_timeout_us; /* cache_redis_timeout */
-    uint64_t seed;             /* random: this process's epoch in Redis keys, and jitter */
-    bool is_shared;            /* cache_share: other Weirs use the same databases and the same Redis */
-    uint64_t lease_us;         /* cache_lease; matters with is_shared alone */
+    uint64_t memory_bytes;         /* cache_memory; 0 stores nothing in process */
+    size_t max_result_bytes;       /* cache_max_result */
+    const char *redis_url;         /* cache_redis; NULL or "" for none; copied */
+    uint64_t redis_timeout_us;     /* cache_redis_timeout */
+    struct tls_context *redis_tls; /* for a URL that asks for TLS; NULL: for none. A reference is taken */
+    uint64_t seed;                 /* random: this process's epoch in Redis keys, and jitter */
+    bool is_shared;                /* cache_share: other Weirs use the same databases and the same Redis */
+    uint64_t lease_us;             /* cache_lease; matters with is_shared alone */
 };
 
 /* NULL, with `error` set, when the Redis URL is malformed or memory is out. `control` is the control thread.
@@ -156,6 +158,8 @@ void cache_worker_stop(struct cache_worker *w);
 void cache_worker_free(struct cache_worker *w);
 /* Whether Redis is connected and answers; true where none is configured. On its thread. */
 bool cache_worker_redis_is_up(const struct cache_worker *w);
+/* Appends the nodes of a Redis Cluster as this worker knows them; nothing where it is none. */
+void cache_worker_describe_redis(const struct cache_worker *w, struct buf *out);
 
 /* --- scope: who is asking, interned
  * ------------------------------------------------------------------------------- */

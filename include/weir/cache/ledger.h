@@ -50,8 +50,12 @@ bool ledger_ask(struct redis_link *link, enum ledger_script script, const char *
                 const struct slice *words, int count, uint64_t timeout_us, redis_replied replied,
                 void *context);
 
-/* What a script has answered; anything but a word that is expected is LEDGER_FAILED. */
-enum ledger_answer { LEDGER_OK, LEDGER_LOST, LEDGER_OVER, LEDGER_ALIVE, LEDGER_FAILED };
+/*
+ * What a script has answered; anything but a word that is expected is LEDGER_FAILED. `link` is who is told
+ * that the script is not known there, or blamed; NULL: nobody. LEDGER_ELSEWHERE is what share_client_answer
+ * says of a Cluster: the script has not run, since the slot is not, or not wholly, this node's.
+ */
+enum ledger_answer { LEDGER_OK, LEDGER_LOST, LEDGER_OVER, LEDGER_ALIVE, LEDGER_FAILED, LEDGER_ELSEWHERE };
 enum ledger_answer ledger_answer(struct redis_link *link, enum redis_outcome outcome,
                                  const struct redisReply *reply);
 

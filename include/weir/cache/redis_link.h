@@ -25,8 +25,9 @@ struct worker;
 
 enum redis_outcome {
     REDIS_REPLIED,
-    REDIS_LATE,   /* the time limit has passed; what was asked may still be done */
-    REDIS_BROKEN, /* the connection was lost; what was asked may have been done */
+    REDIS_LATE,    /* the time limit has passed; what was asked may still be done */
+    REDIS_BROKEN,  /* the connection was lost; what was asked may have been done */
+    REDIS_NOWHERE, /* of a Cluster (redis_nodes.h): nobody who could be asked has the key now; not done */
 };
 
 /*
@@ -61,6 +62,8 @@ void redis_link_free(struct redis_link *l);
 
 /* False while it is not connected, backing off, or has too many questions under way. */
 bool redis_link_is_up(const struct redis_link *l);
+/* It was tried in vain, and backs off. */
+bool redis_link_has_failed(const struct redis_link *l);
 /* Bytes that Redis has not taken yet. */
 size_t redis_link_unsent(const struct redis_link *l);
 /* Valid while it is up. */

@@ -18,6 +18,7 @@
 #include "weir/net/mailbox.h"
 #include "weir/util/list.h"
 
+struct buf;
 struct cache_database;
 struct database_write;
 struct redis_link;
@@ -78,6 +79,7 @@ struct database_share {
     char *older;         /* virtual transactions that are waited for */
     uint64_t check;      /* of the watch, that `schema_met` waits for */
     uint64_t schema_met; /* the ledger's `s` before that check */
+    char met_run_id[48]; /* of the Redis that was asked for the ledger */
     struct share_mark *legacy;
     struct list owed; /* ends of marks that Redis has not acknowledged */
     struct {
@@ -124,7 +126,10 @@ struct share_client *share_client_new(struct share *s, struct worker *worker,
 void share_client_stop(struct share_client *c);
 void share_client_free(struct share_client *c);
 bool share_client_is_up(const struct share_client *c);
-/* The link, if it goes to where the database's ledger is, and that place; else NULL. */
+/* As redis_nodes_describe. */
+void share_client_describe(const struct share_client *c, struct buf *out);
+/* The link to where the database's ledger is, if it is up and that is the place where writes are marked, and
+ * that place; else NULL. */
 struct redis_link *share_client_link(struct share_client *c, const struct cache_database *d,
                                      struct share_place **place);
 

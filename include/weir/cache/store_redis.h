@@ -1,10 +1,10 @@
 /*
  * store_redis: answers kept in Redis, behind those in process.
  *
- * One link per worker, confined to its thread (redis_link.h says what happens when Redis is not well). A
- * value is believed only if its checksum, its key in full and its vector are right. Keys carry a number of
- * this process, since tokens live in process: what another process, or an earlier life of this one, has
- * stored is never even asked for.
+ * Confined to its worker's thread, which has links of its own (redis_nodes.h says what happens when Redis is
+ * not well). A value is believed only if its checksum, its key in full and its vector are right. Keys carry a
+ * number of this process, since tokens live in process: what another process, or an earlier life of this one,
+ * has stored is never even asked for.
  */
 #ifndef WEIR_CACHE_STORE_REDIS_H
 #define WEIR_CACHE_STORE_REDIS_H
@@ -51,6 +51,8 @@ bool store_redis_get(struct store_redis *s, const struct entry_key *key, redis_g
 /* Sends the entry to Redis, if things are well (true); nobody waits for it. */
 bool store_redis_put(struct store_redis *s, const struct entry *entry, uint64_t now_us);
 const struct store_redis_counters *store_redis_get_counters(const struct store_redis *s);
+/* As redis_nodes_describe. */
+void store_redis_describe(const struct store_redis *s, struct buf *out);
 
 /* --- values: pure
  * ---------------------------------------------------------------------------------------------------- */

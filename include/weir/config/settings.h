@@ -183,6 +183,10 @@ struct config_settings {
     size_t cache_max_result_bytes;
     const char *cache_redis;
     uint64_t cache_redis_timeout_us;
+    enum ssl_mode cache_redis_tls_sslmode;
+    const char *cache_redis_tls_ca_file;
+    const char *cache_redis_tls_cert_file;
+    const char *cache_redis_tls_key_file;
     int cache_share;
     uint64_t cache_lease_us;
     enum cache_hints cache_hints;

@@ -28,6 +28,7 @@ struct tls_options {
     const char *ca_file, *cert_file, *key_file;
     const char *ciphers, *tls13_ciphers, *protocols;
     const char *dheparams, *ecdhcurve; /* accepting only */
+    bool is_other_protocol;            /* what is spoken inside is not PostgreSQL's, and is not named */
 };
 
 /* Which key of the configuration is to blame, "client_tls_cert_file", or NULL when none is. */

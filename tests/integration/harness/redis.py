@@ -85,11 +85,14 @@ class Sentinel(Redis):
     def __init__(self, master, name="weir"):
         super().__init__()
         self.master, self.name = master, name
+        self.watched = master.port
+        self.lines = []
         self.conf = self.directory / "sentinel.conf"
 
     def start(self):
-        self.conf.write_text(f"port {self.port}\nbind 127.0.0.1\nsentinel monitor {self.name} 127.0.0.1 {self.master.port} 1\n"
-                             f"sentinel down-after-milliseconds {self.name} 500\nsentinel failover-timeout {self.name} 3000\n")
+        self.conf.write_text(f"port {self.port}\nbind 127.0.0.1\nsentinel monitor {self.name} 127.0.0.1 {self.watched} 1\n"
+                             f"sentinel down-after-milliseconds {self.name} 500\nsentinel failover-timeout {self.name} 3000\n"
+                             + "".join(line + "\n" for line in self.lines))
         give_to_account(self.conf)
         with open(self.directory / "log", "ab") as log:
             self.process = subprocess.Popen([shutil.which("redis-server"), str(self.conf), "--sentinel"], stdin=subprocess.DEVNULL,

@@ -144,6 +144,7 @@ static struct admin_snapshot *fake_snapshot(const struct fake *fake, unsigned pa
         if (worker == 0) {
             snapshot_store(s)->memory_used_bytes = 4096;
             snapshot_store(s)->redis = snapshot_text(s, "up");
+            snapshot_store(s)->redis_nodes = snapshot_text(s, "r:1 up, 16384 slots");
         }
         snapshot_merge(all, s);
     }

@@ -241,6 +241,7 @@ static void weirs_own(void **state)
     assert_says("SHOW CACHE", "D shop|anna|ttl|60|20|0.7500|0|0|0|0|0|0|0|0|\n");
     assert_says("SHOW CACHE_STORE", "D memory_used_bytes|4096\n");
     assert_says("SHOW CACHE_STORE", "D redis|up\n");
+    assert_says("SHOW CACHE_STORE", "D redis_nodes|r:1 up, 16384 slots\n");
     assert_says("SHOW PINS", "D ||" /* no database given */);
     assert_says("SHOW PINS", "|17|temp_table|");
     assert_says("SHOW TEMPLATES",

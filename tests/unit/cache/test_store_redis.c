@@ -139,16 +139,22 @@ static void addresses(void **state)
     t = redis_target_parse("redis+sentinel://:secret@one,[::1]:26380,three/the%20master/2", &error);
     assert_non_null(t);
     assert_null(t->host);
-    assert_int_equal(t->sentinel_count, 3);
-    assert_string_equal(t->sentinels[0].name, "one");
-    assert_int_equal(t->sentinels[0].port, 26379);
-    assert_string_equal(t->sentinels[1].name, "::1");
-    assert_int_equal(t->sentinels[1].port, 26380);
+    assert_int_equal(t->guide_count, 3);
+    assert_string_equal(t->guides[0].name, "one");
+    assert_int_equal(t->guides[0].port, 26379);
+    assert_string_equal(t->guides[1].name, "::1");
+    assert_int_equal(t->guides[1].port, 26380);
     assert_string_equal(t->master, "the master");
     assert_int_equal(t->database, 2);
     assert_string_equal(redis_target_name(t), "redis+sentinel://the master/2");
     redis_target_free(t);
     const char *const bad[] = {"",
+                               "redis+cluster://",
+                               "redis+cluster://one,",
+                               "redis+cluster://one:0",
+                               "redis+cluster://one/1",
+                               "redis+cluster://one/a",
+                               "redis+cluster://secret@one",
                                "redis+sentinel://one",
                                "redis+sentinel://one/",
                                "redis+sentinel://one,/m",
@@ -171,6 +177,30 @@ static void addresses(void **state)
         assert_null(redis_target_parse(bad[i], &error));
         assert_null(strstr(error.message, "secret"));
     }
+}
+
+static void addresses_of_a_cluster(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INIT;
+    struct redis_target *t = redis_target_parse("redis+cluster://anna:secret@one,[::1]:7001/", &error);
+    assert_non_null(t);
+    assert_true(t->is_cluster);
+    assert_null(t->master);
+    assert_int_equal(t->guide_count, 2);
+    assert_int_equal(t->guides[0].port, 6379);
+    assert_string_equal(t->guides[1].name, "::1");
+    assert_int_equal(t->guides[1].port, 7001);
+    assert_string_equal(redis_target_name(t), "redis+cluster://one:6379");
+    struct redis_target *node = redis_target_node(t, "three", 7003);
+    redis_target_free(t);
+    assert_false(node->is_cluster);
+    assert_string_equal(node->host, "three");
+    assert_int_equal(node->port, 7003);
+    assert_string_equal(node->user, "anna");
+    assert_string_equal(node->password, "secret");
+    assert_string_equal(redis_target_name(node), "redis://three:7003/0");
+    redis_target_free(node);
 }
 
 /* --- a real one --- */
@@ -393,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_c21_no_broken_value_is_believed),
         cmocka_unit_test(test_c20_c21_another_key_or_vector_is_not_believed),
         cmocka_unit_test(addresses),
+        cmocka_unit_test(addresses_of_a_cluster),
         cmocka_unit_test(stores_and_finds),
         cmocka_unit_test(test_c21_a_hung_redis_costs_the_time_limit_and_then_nothing),
         cmocka_unit_test(test_c21_a_dead_redis_is_a_miss_and_comes_back),
