@@ -42,7 +42,7 @@ def test_c05_enums_and_domains_are_cached(cached):
     client, writer = cache.wire(), cache.wire()
     old = {sql: kept(cache, client, sql) for sql in READS}
     for sql in READS:
-        assert value(cache.hit(lambda sql=sql: client.query(sql), "from owned")) == old[sql][0][0]
+        assert value(cache.warm(lambda sql=sql: client.query(sql), "from owned")) == old[sql][0][0]
     writer.do("UPDATE owned SET m = 'sad', ms = '{happy}', s = 5, ss = 6, f = 'happy', l = '{2}'")
     assert all(same(cache, client, sql) != old[sql] for sql in READS)
     for sql in READS:
@@ -122,7 +122,7 @@ def test_c05_a_domain_with_a_function_of_users(cached):
     assert kept(cache, client, "SELECT d FROM owned") == [("2",)]
     cache.warm(lambda: client.query("SELECT n FROM seen"), "from seen")
     for write in ("INSERT INTO owned VALUES (2, 3)", "SELECT 7::looked", "SELECT id::looked FROM owned"):
-        old = cache.hit(lambda: client.query("SELECT n FROM seen"), "from seen").texts
+        old = cache.warm(lambda: client.query("SELECT n FROM seen"), "from seen").texts
         writer.do(write)
         assert same(cache, client, "SELECT n FROM seen") != old
         same(cache, client, "SELECT d FROM owned")
