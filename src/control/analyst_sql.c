@@ -64,16 +64,15 @@ const char analyst_trees[] =
 
 /* Built-in functions in SQL (lpad with two arguments, say) that are immutable only call others of PostgreSQL. */
 const char analyst_names[] =
-    "SELECT 'f', u.oid, coalesce(p.provolatile, '?'), p.oid < 16384 AND (p.prolang = 12 OR "
+    "WITH RECURSIVE " HARMLESS " SELECT 'f', u.oid, coalesce(p.provolatile, '?'), p.oid < 16384 AND (p.prolang = 12 OR "
     "(p.prolang = 14 AND p.provolatile = 'i')), coalesce(p.oid::pg_catalog.regprocedure::text, u.oid::text) FROM ("
     "  SELECT f.oid FROM pg_catalog.unnest($1::pg_catalog.oid[]) f(oid) UNION "
     "  SELECT coalesce(o.oprcode::pg_catalog.oid, 0) FROM pg_catalog.unnest($2::pg_catalog.oid[]) a(oid) "
     "  LEFT JOIN pg_catalog.pg_operator o ON o.oid = a.oid) u(oid) LEFT JOIN pg_catalog.pg_proc p ON p.oid = u.oid "
     "UNION ALL SELECT 'o', a.oid, '', a.oid < 16384, coalesce(o.oid::pg_catalog.regoperator::text, a.oid::text) "
     "FROM pg_catalog.unnest($2::pg_catalog.oid[]) a(oid) LEFT JOIN pg_catalog.pg_operator o ON o.oid = a.oid "
-    "UNION ALL SELECT 't', a.oid, '', coalesce(" IS_HARMLESS("t", "e") " OR t.oid IN (705, 2249, 4072), false), "
-    "pg_catalog.format_type(a.oid, NULL) FROM pg_catalog.unnest($3::pg_catalog.oid[]) a(oid) "
-    "LEFT JOIN pg_catalog.pg_type t ON t.oid = a.oid LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem";
+    "UNION ALL SELECT 't', a.oid, '', a.oid IN (SELECT h.oid FROM harmless h) OR a.oid IN (705, 2249, 4072), "
+    "pg_catalog.format_type(a.oid, NULL) FROM pg_catalog.unnest($3::pg_catalog.oid[]) a(oid)";
 /* clang-format on */
 
 void findings_free(struct findings *f)

@@ -19,19 +19,19 @@
 
 /* --- relations --- */
 
+/* clang-format off */
 static const char relations_query[] =
+    "WITH RECURSIVE " HARMLESS " "
     "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurity, c.relhasrules, "
     "  coalesce(a.is_odd, false) OR c.reloftype <> 0, "
-    "  c.relhastriggers AND EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT "
-    "t.tgisinternal) "
+    "  c.relhastriggers AND EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) "
     "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-    "LEFT JOIN (SELECT a.attrelid, pg_catalog.bool_or(NOT " IS_HARMLESS(
-        "t", "e") ") AS is_odd "
-                  "  FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid "
-                  "  LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem "
-                  "  WHERE a.attrelid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped GROUP BY a.attrelid) "
-                  "a ON a.attrelid = c.oid "
-                  "WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND " IS_OURS("n");
+    "LEFT JOIN (SELECT a.attrelid, pg_catalog.bool_or(a.atttypid NOT IN ("
+    "    SELECT h.oid FROM harmless h WHERE NOT h.is_domain)) AS is_odd "
+    "  FROM pg_catalog.pg_attribute a WHERE a.attrelid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped "
+    "  GROUP BY a.attrelid) a ON a.attrelid = c.oid "
+    "WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND " IS_OURS("n");
+/* clang-format on */
 
 static uint32_t number(const PGresult *result, int row, int column)
 {

@@ -137,7 +137,13 @@ static void test_c05_functions_operators_and_types(void **state)
     h = ask_text("SELECT id::d FROM t");
     assert_string_equal(h.unknown, "node COERCETODOMAIN");
     h = ask_text("SELECT f(id) FROM over_domain");
-    assert_string_equal(h.type, "d");
+    HAS(h.functions, "f(d) v own|");
+    assert_true(h.has_own_types);
+    assert_string_equal(h.type, "");
+    h = ask_text("SELECT price FROM over_domain");
+    assert_string_equal(h.type, "dear");
+    h = ask_text("SELECT id, '{1}'::d[] FROM over_domain");
+    assert_string_equal(h.type, "d[]");
     h = ask_text("SELECT lpad(v, 3), to_json(v), row(1, 'a') FROM t"); /* PostgreSQL's own, in SQL */
     HAS(h.functions, "lpad(text,integer) i|");
     assert_string_equal(h.type, "");
@@ -345,11 +351,13 @@ static int set_up(void **state)
     }
     SQL("create role anna login; create role bare; revoke temp on database postgres from public; grant temp "
         "on database "
-        "postgres to anna; create type mood as enum ('a'); create domain d as int;"
+        "postgres to anna; create type mood as enum ('a'); create domain d as int; create domain dear as "
+        "money;"
         "create table t (id int, v text, day date, at timestamptz, m mood);"
         "create view v as select id, lower(v) as v from t; create view over_view as select * from v;"
         "create view locking as select id from t for update; create materialized view m as select id from t;"
-        "create table over_domain (id d); create function f(d) returns int language sql as 'select 1';"
+        "create table over_domain (id d, price dear); create function f(d) returns int language sql as "
+        "'select 1';"
         "create function own(int) returns int language sql immutable as 'select 1';"
         "create operator === (leftarg = int, rightarg = int, function = int4eq)");
     SQL("create schema one; create schema two; grant usage on schema two to anna;"
