@@ -176,11 +176,11 @@ static void add_counters(struct cache_stats *stats, const struct cache_counters 
 static void retire_counters(struct cache *c, const struct cache_counters *counters)
 {
 #define X(name, help)                                                                                        \
-    cache_count(&c->retired.name, atomic_load_explicit(&counters->name, memory_order_relaxed));
+    counter_add(&c->retired.name, atomic_load_explicit(&counters->name, memory_order_relaxed));
     CACHE_COUNTERS(X)
 #undef X
     for (int i = 0; i < CACHE_REASON_COUNT; i++)
-        cache_count(&c->retired.passes_by_reason[i],
+        counter_add(&c->retired.passes_by_reason[i],
                     atomic_load_explicit(&counters->passes_by_reason[i], memory_order_relaxed));
 }
 
@@ -392,9 +392,9 @@ void cache_write_commit(struct cache_write *write)
 {
     struct cache_counters *counters = &write->worker->counters;
     if (write->has_content) {
-        cache_count(&counters->writes, 1);
+        counter_add(&counters->writes, 1);
         if (write->base.is_unknown)
-            cache_count(&counters->writes_unknown, 1);
+            counter_add(&counters->writes_unknown, 1);
         /* Late, and only to be safe: a caller that forgot the mark still makes old answers old. */
         database_write_mark(&write->base);
     }
@@ -412,6 +412,6 @@ void cache_write_unknown(struct cache_write *write, uint32_t backend_pid)
         database_write_end(&write->base, false);
         return;
     }
-    cache_count(&write->worker->counters.writes, 1);
+    counter_add(&write->worker->counters.writes, 1);
     database_write_orphan(&write->base, backend_pid);
 }

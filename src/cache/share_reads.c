@@ -117,7 +117,7 @@ static void fetch(struct shared_read *read)
         return;
     }
     /* Its tokens are those that this one has just read. */
-    cache_count(&w->counters.joins, 1);
+    counter_add(&w->counters.joins, 1);
     fill_free(fill);
     free_read(read);
 }
@@ -133,7 +133,7 @@ static void take_value(struct shared_read *read, struct slice value)
                                          flight->found_count);
     read->source = CACHE_FROM_REDIS;
     if (read->entry == NULL)
-        cache_count(&read->worker->counters.redis_misses, 1);
+        counter_add(&read->worker->counters.redis_misses, 1);
     buf_free(&bytes);
 }
 
@@ -164,12 +164,12 @@ static void finish(struct shared_read *read, uint64_t now_us)
     }
     if (read->entry == NULL || !is_right(read, now_us)) {
         if (read->entry != NULL)
-            cache_count(&w->counters.outdated, 1);
+            counter_add(&w->counters.outdated, 1);
         fetch(read);
         return;
     }
     if (read->source == CACHE_FROM_REDIS) {
-        cache_count(&w->counters.redis_hits, 1);
+        counter_add(&w->counters.redis_hits, 1);
         store_memory_put(w->cache->memory, read->entry, now_us);
     }
     fill_free(read->fill);
@@ -185,7 +185,7 @@ static void answered(struct shared_read *read, uint64_t now_us)
 static void count_failure(struct shared_read *read, enum redis_outcome outcome)
 {
     struct cache_counters *counters = &read->worker->counters;
-    cache_count(outcome == REDIS_LATE ? &counters->redis_timeouts : &counters->redis_errors, 1);
+    counter_add(outcome == REDIS_LATE ? &counters->redis_timeouts : &counters->redis_errors, 1);
 }
 
 /* Writes the tokens into the fill's vector. */
@@ -224,7 +224,7 @@ static void on_tokens(void *context, enum redis_outcome outcome, const struct re
     if (!is_good) {
         struct cache_database *d = read->fill->scope->database;
         if (share_client_answer(read->worker->share, d, outcome, reply) == LEDGER_ELSEWHERE) {
-            cache_count(&read->worker->counters.redis_skipped, 1);
+            counter_add(&read->worker->counters.redis_skipped, 1);
             share_poke(d, false);
         } else {
             count_failure(read, outcome);
@@ -246,7 +246,7 @@ static void on_value(void *context, enum redis_outcome outcome, const struct red
     else if (is_good)
         buf_append(&read->early, reply->str, (size_t)reply->len);
     else if (is_nothing)
-        cache_count(&read->worker->counters.redis_misses, 1);
+        counter_add(&read->worker->counters.redis_misses, 1);
     else
         count_failure(read, outcome);
     answered(read, now_us);
@@ -315,7 +315,7 @@ enum cache_reason share_lookup(struct cache_worker *w, const struct cache_reques
     return CACHE_REASON_NONE;
 failed:
     if (reason == CACHE_REASON_LEDGER)
-        cache_count(&w->counters.redis_skipped, 1);
+        counter_add(&w->counters.redis_skipped, 1);
     fill_free(fill);
     wait_free(wait);
     free(read);

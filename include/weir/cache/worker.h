@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "weir/cache/cache.h"
+#include "weir/stats/counters.h"
 #include "weir/util/buf.h"
 
 struct databases;
@@ -64,11 +65,5 @@ struct cache_worker {
     unsigned until_check; /* so many hits; 0: to be drawn */
     struct cache_counters counters;
 };
-
-static inline void cache_count(_Atomic uint64_t *counter, uint64_t n)
-{
-    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
-    atomic_store_explicit(counter, value + n, memory_order_relaxed);
-}
 
 #endif
