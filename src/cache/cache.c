@@ -392,9 +392,9 @@ void cache_write_commit(struct cache_write *write)
 {
     struct cache_counters *counters = &write->worker->counters;
     if (write->has_content) {
-        counter_add(&counters->writes, 1);
+        counter_bump(&counters->writes);
         if (write->base.is_unknown)
-            counter_add(&counters->writes_unknown, 1);
+            counter_bump(&counters->writes_unknown);
         /* Late, and only to be safe: a caller that forgot the mark still makes old answers old. */
         database_write_mark(&write->base);
     }
@@ -412,6 +412,6 @@ void cache_write_unknown(struct cache_write *write, uint32_t backend_pid)
         database_write_end(&write->base, false);
         return;
     }
-    counter_add(&write->worker->counters.writes, 1);
+    counter_bump(&write->worker->counters.writes);
     database_write_orphan(&write->base, backend_pid);
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "weir/util/clock.h"
+
 /*
  *   struct entry | vector_item[vector_count] | key bytes | 't' | 'T' | 'D'… 'C'
  */
@@ -129,6 +131,13 @@ uint64_t entry_stored_us(const struct entry *e)
 uint64_t entry_expires_us(const struct entry *e)
 {
     return e->expires_us;
+}
+
+uint64_t entry_keep_ms(const struct entry *e, uint64_t now_us)
+{
+    enum { MOST_MS = 24 * 60 * 60 * 1000 };
+    uint64_t left_ms = e->expires_us > now_us ? (e->expires_us - now_us) / US_PER_MS : 0;
+    return left_ms < MOST_MS ? left_ms : MOST_MS;
 }
 
 uint64_t entry_cost_us(const struct entry *e)

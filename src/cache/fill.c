@@ -178,13 +178,13 @@ static void deliver(struct mail *mail)
         answer = (struct cache_answer){.outcome = CACHE_PASS, .reason = CACHE_REASON_FETCH_FAILED};
     }
     if (answer.outcome == CACHE_HIT) {
-        counter_add(&counters->hits, 1);
+        counter_bump(&counters->hits);
         counter_add(&counters->saved_us, entry_cost_us(answer.entry));
     } else if (answer.outcome == CACHE_PASS && answer.reason != CACHE_REASON_FETCH_FAILED) {
-        counter_add(&counters->passes, 1);
-        counter_add(&counters->passes_by_reason[answer.reason], 1);
+        counter_bump(&counters->passes);
+        counter_bump(&counters->passes_by_reason[answer.reason]);
     } else {
-        counter_add(&counters->misses, 1);
+        counter_bump(&counters->misses);
     }
     cache_answered answered = wait->answered;
     void *context = wait->context;
@@ -360,15 +360,15 @@ static bool settle_check(const struct cache_fill *fill, uint64_t now_us)
     switch (check_compare(fill->check, fill->flight.vector, fill->flight.vector_count,
                           buf_slice(&fill->parts[ENTRY_ROW_DESCRIPTION]), rows)) {
     case CHECK_RIGHT:
-        counter_add(&counters->checks_right, 1);
+        counter_bump(&counters->checks_right);
         return true;
     case CHECK_UNDECIDED:
-        counter_add(&counters->checks_undecided, 1);
+        counter_bump(&counters->checks_undecided);
         return true;
     case CHECK_WRONG:
         break;
     }
-    counter_add(&counters->checks_wrong, 1);
+    counter_bump(&counters->checks_wrong);
     distrust(fill, rows, now_us);
     return false;
 }
@@ -383,18 +383,18 @@ enum cache_committed cache_fill_commit(struct cache_fill *fill, uint64_t now_us)
     bool is_current =
         vector_is_current(fill->flight.vector, fill->flight.vector_count) && is_version_current(fill);
     if (fill->check != NULL && !is_current)
-        counter_add(&w->counters.checks_undecided, 1);
+        counter_bump(&w->counters.checks_undecided);
     else if (fill->check != NULL)
         is_current = settle_check(fill, now_us);
     struct entry *entry = is_current ? make_entry(fill, now_us) : NULL;
     if (entry != NULL) {
-        counter_add(&w->counters.fills, 1);
+        counter_bump(&w->counters.fills);
         store_memory_put(w->cache->memory, entry, now_us);
         if ((w->redis != NULL && store_redis_put(w->redis, entry, now_us)) ||
             (w->share != NULL && share_store(w, fill->scope, entry, now_us)))
-            counter_add(&w->counters.redis_stores, 1);
+            counter_bump(&w->counters.redis_stores);
     } else {
-        counter_add(&w->counters.fills_refused, 1);
+        counter_bump(&w->counters.fills_refused);
     }
     fill_land(fill, entry);
     entry_unref(entry);
@@ -404,7 +404,7 @@ enum cache_committed cache_fill_commit(struct cache_fill *fill, uint64_t now_us)
 
 void cache_fill_abort(struct cache_fill *fill, enum cache_abort why)
 {
-    counter_add(&fill->worker->counters.fills_aborted, 1);
+    counter_bump(&fill->worker->counters.fills_aborted);
     if (why == CACHE_ABORT_FETCHER && fill->flight.is_listed) {
         fill_pass_on(fill);
         return;

@@ -146,10 +146,10 @@ static struct entry *find(struct cache_worker *w, const struct cache_request *r,
     case STORE_ABSENT:
         return NULL;
     case STORE_EXPIRED:
-        counter_add(&w->counters.expired, 1);
+        counter_bump(&w->counters.expired);
         return NULL;
     case STORE_OUTDATED:
-        counter_add(&w->counters.outdated, 1);
+        counter_bump(&w->counters.outdated);
         payoff_learn(&verdict->payoff, entry_cost_us(entry));
         verdict->outdated++;
         entry_unref(entry);
@@ -177,16 +177,16 @@ static void redis_answered(void *context, enum redis_answer outcome, struct slic
         entry = store_redis_decode(value, &fill->flight.key, fill->flight.vector, fill->flight.vector_count,
                                    fill->flight.found_count);
         if (entry == NULL)
-            counter_add(&w->counters.redis_misses, 1);
+            counter_bump(&w->counters.redis_misses);
         break;
     case REDIS_ANSWER_NOTHING:
-        counter_add(&w->counters.redis_misses, 1);
+        counter_bump(&w->counters.redis_misses);
         break;
     case REDIS_ANSWER_LATE:
-        counter_add(&w->counters.redis_timeouts, 1);
+        counter_bump(&w->counters.redis_timeouts);
         break;
     case REDIS_ANSWER_BROKEN:
-        counter_add(&w->counters.redis_errors, 1);
+        counter_bump(&w->counters.redis_errors);
         break;
     }
     if (entry == NULL || entry_expires_us(entry) <= now_us || !entry_is_current(entry)) {
@@ -194,7 +194,7 @@ static void redis_answered(void *context, enum redis_answer outcome, struct slic
         fill_pass_on(fill);
         return;
     }
-    counter_add(&w->counters.redis_hits, 1);
+    counter_bump(&w->counters.redis_hits);
     store_memory_put(w->cache->memory, entry, now_us);
     fill->source = CACHE_FROM_REDIS;
     fill_land(fill, entry);
@@ -204,7 +204,7 @@ static void redis_answered(void *context, enum redis_answer outcome, struct slic
 
 static void answer_miss(struct cache_worker *w, struct cache_fill *fill, struct cache_answer *answer)
 {
-    counter_add(&w->counters.misses, 1);
+    counter_bump(&w->counters.misses);
     *answer = (struct cache_answer){.outcome = CACHE_MISS, .fill = fill};
 }
 
@@ -217,7 +217,7 @@ static void lead(struct cache_worker *w, struct cache_fill *fill, struct cache_w
             *answer = (struct cache_answer){.outcome = CACHE_WAIT, .wait = wait};
             return;
         }
-        counter_add(&w->counters.redis_skipped, 1);
+        counter_bump(&w->counters.redis_skipped);
         flight_leave(w->cache->flights, &wait->waiter);
     }
     wait_free(wait);
@@ -247,7 +247,7 @@ static enum cache_reason ask(struct cache_worker *w, const struct cache_request 
         break;
     case FLIGHT_JOINED:
         fill_free(fill);
-        counter_add(&w->counters.joins, 1);
+        counter_bump(&w->counters.joins);
         payoff_join(&q->verdict->payoff, r->now_us);
         *answer = (struct cache_answer){.outcome = CACHE_WAIT, .wait = wait};
         break;
@@ -261,8 +261,8 @@ static enum cache_reason ask(struct cache_worker *w, const struct cache_request 
 
 static void answer_pass(struct cache_worker *w, enum cache_reason reason, struct cache_answer *answer)
 {
-    counter_add(&w->counters.passes, 1);
-    counter_add(&w->counters.passes_by_reason[reason], 1);
+    counter_bump(&w->counters.passes);
+    counter_bump(&w->counters.passes_by_reason[reason]);
     *answer = (struct cache_answer){.outcome = CACHE_PASS, .reason = reason};
 }
 
@@ -320,7 +320,7 @@ static void answer_hit(struct cache_worker *w, const struct cache_request *r, st
                        struct entry *entry, struct cache_answer *answer)
 {
     uint64_t cost_us = entry_cost_us(entry);
-    counter_add(&w->counters.hits, 1);
+    counter_bump(&w->counters.hits);
     counter_add(&w->counters.saved_us, cost_us);
     verdict->hits++;
     verdict->saved_us += cost_us;

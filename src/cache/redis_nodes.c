@@ -1,11 +1,10 @@
 /*
  * redis_nodes: the links, and the map.
  *
- *            guide up                     CLUSTER SLOTS              its masters' links
- *   guide ---------------> ask for map ------------------> pending ------------------> mapped
- *     ^ the next of them, until one is up                 (timer)                        | MOVED, a link
- * lost,
- *     '------------- no mapped link is up ------------------------- ask for map <--------' half a second, ...
+ *           guide up                    CLUSTER SLOTS              its masters' links
+ *   guide --------------> ask for map -----------------> pending ------------------> mapped
+ *     ^ the next of them, until one is up               (timer)                        | MOVED, link lost,
+ *     '------------ no mapped link is up ---------------------- ask for map <----------' half a second, ...
  *
  * Beside the mapped nodes there are at most one guide, of those that the configuration names, and those to
  * which an ASK has pointed: a node that gets its first slot is in no map yet.
@@ -445,6 +444,16 @@ static void on_asking(void *context, enum redis_outcome outcome, const struct re
     (void)context, (void)outcome, (void)reply, (void)now_us;
 }
 
+/* What is no answer: a word of a Cluster, or else the link is to blame. */
+static enum redis_word take_word(struct question *q, const struct redisReply *reply,
+                                 struct redis_redirection *to)
+{
+    enum redis_word word = redis_nodes_heed(q->nodes, q->link, reply, to);
+    if (word == REDIS_WORD_NONE)
+        redis_link_blame(q->link, redis_link_error(reply));
+    return word;
+}
+
 /* False: nobody else is asked. */
 static bool follow(struct question *q, enum redis_word word, const struct redis_redirection *to)
 {
@@ -471,12 +480,10 @@ static void on_got(void *context, enum redis_outcome outcome, const struct redis
     struct question *q = context;
     struct redis_redirection to = {.port = 0};
     if (outcome == REDIS_REPLIED && reply->type != REDIS_REPLY_STRING && reply->type != REDIS_REPLY_NIL) {
-        enum redis_word word = redis_nodes_heed(q->nodes, q->link, reply, &to);
-        if (word == REDIS_WORD_NONE) {
-            redis_link_blame(q->link, redis_link_error(reply));
-        } else {
-            if (follow(q, word, &to))
-                return;
+        enum redis_word word = take_word(q, reply, &to);
+        if (word != REDIS_WORD_NONE && follow(q, word, &to))
+            return;
+        if (word != REDIS_WORD_NONE) {
             outcome = REDIS_NOWHERE;
             reply = NULL;
         }
@@ -513,13 +520,10 @@ static void on_set(void *context, enum redis_outcome outcome, const struct redis
 {
     struct question *q = context;
     struct redis_redirection to = {.port = 0};
-    if (outcome == REDIS_REPLIED && reply->type != REDIS_REPLY_STATUS) {
-        if (redis_nodes_heed(q->nodes, q->link, reply, &to) != REDIS_WORD_NONE) {
-            outcome = REDIS_NOWHERE;
-            reply = NULL;
-        } else {
-            redis_link_blame(q->link, redis_link_error(reply));
-        }
+    if (outcome == REDIS_REPLIED && reply->type != REDIS_REPLY_STATUS &&
+        take_word(q, reply, &to) != REDIS_WORD_NONE) {
+        outcome = REDIS_NOWHERE;
+        reply = NULL;
     }
     if (q->replied != NULL)
         q->replied(q->context, outcome, reply, now_us);

@@ -29,7 +29,6 @@
 enum {
     TOKENS_MAX = 200,
     SCOPE_NUMBER_BYTES = 8, /* in front of a key's bytes; see key_build */
-    KEEP_MAX_MS = 24 * 60 * 60 * 1000,
 };
 
 struct shared_read {
@@ -117,7 +116,7 @@ static void fetch(struct shared_read *read)
         return;
     }
     /* Its tokens are those that this one has just read. */
-    counter_add(&w->counters.joins, 1);
+    counter_bump(&w->counters.joins);
     fill_free(fill);
     free_read(read);
 }
@@ -133,7 +132,7 @@ static void take_value(struct shared_read *read, struct slice value)
                                          flight->found_count);
     read->source = CACHE_FROM_REDIS;
     if (read->entry == NULL)
-        counter_add(&read->worker->counters.redis_misses, 1);
+        counter_bump(&read->worker->counters.redis_misses);
     buf_free(&bytes);
 }
 
@@ -164,12 +163,12 @@ static void finish(struct shared_read *read, uint64_t now_us)
     }
     if (read->entry == NULL || !is_right(read, now_us)) {
         if (read->entry != NULL)
-            counter_add(&w->counters.outdated, 1);
+            counter_bump(&w->counters.outdated);
         fetch(read);
         return;
     }
     if (read->source == CACHE_FROM_REDIS) {
-        counter_add(&w->counters.redis_hits, 1);
+        counter_bump(&w->counters.redis_hits);
         store_memory_put(w->cache->memory, read->entry, now_us);
     }
     fill_free(read->fill);
@@ -185,7 +184,7 @@ static void answered(struct shared_read *read, uint64_t now_us)
 static void count_failure(struct shared_read *read, enum redis_outcome outcome)
 {
     struct cache_counters *counters = &read->worker->counters;
-    counter_add(outcome == REDIS_LATE ? &counters->redis_timeouts : &counters->redis_errors, 1);
+    counter_bump(outcome == REDIS_LATE ? &counters->redis_timeouts : &counters->redis_errors);
 }
 
 /* Writes the tokens into the fill's vector. */
@@ -224,7 +223,7 @@ static void on_tokens(void *context, enum redis_outcome outcome, const struct re
     if (!is_good) {
         struct cache_database *d = read->fill->scope->database;
         if (share_client_answer(read->worker->share, d, outcome, reply) == LEDGER_ELSEWHERE) {
-            counter_add(&read->worker->counters.redis_skipped, 1);
+            counter_bump(&read->worker->counters.redis_skipped);
             share_poke(d, false);
         } else {
             count_failure(read, outcome);
@@ -246,7 +245,7 @@ static void on_value(void *context, enum redis_outcome outcome, const struct red
     else if (is_good)
         buf_append(&read->early, reply->str, (size_t)reply->len);
     else if (is_nothing)
-        counter_add(&read->worker->counters.redis_misses, 1);
+        counter_bump(&read->worker->counters.redis_misses);
     else
         count_failure(read, outcome);
     answered(read, now_us);
@@ -315,7 +314,7 @@ enum cache_reason share_lookup(struct cache_worker *w, const struct cache_reques
     return CACHE_REASON_NONE;
 failed:
     if (reason == CACHE_REASON_LEDGER)
-        counter_add(&w->counters.redis_skipped, 1);
+        counter_bump(&w->counters.redis_skipped);
     fill_free(fill);
     wait_free(wait);
     free(read);
@@ -329,10 +328,7 @@ bool share_store(struct cache_worker *w, const struct cache_scope *scope, const 
                  uint64_t now_us)
 {
     struct share_place *place;
-    uint64_t expires_us = entry_expires_us(entry);
-    uint64_t keep_ms = expires_us > now_us ? (expires_us - now_us) / US_PER_MS : 0;
-    if (keep_ms > KEEP_MAX_MS)
-        keep_ms = KEEP_MAX_MS;
+    uint64_t keep_ms = entry_keep_ms(entry, now_us);
     if (keep_ms == 0 || share_client_link(w->share, scope->database, &place) == NULL)
         return false;
     struct buf bytes = BUF_INIT, value = BUF_INIT;

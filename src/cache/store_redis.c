@@ -7,11 +7,6 @@
 #include <hiredis/hiredis.h>
 
 #include "weir/cache/redis_nodes.h"
-#include "weir/util/clock.h"
-
-enum {
-    KEEP_MAX_MS = 24 * 60 * 60 * 1000, /* of an answer without a time limit */
-};
 
 struct store_redis {
     struct redis_nodes *nodes;
@@ -113,10 +108,7 @@ static void on_stored(void *context, enum redis_outcome outcome, const struct re
 
 bool store_redis_put(struct store_redis *s, const struct entry *entry, uint64_t now_us)
 {
-    uint64_t expires_us = entry_expires_us(entry);
-    uint64_t keep_ms = expires_us > now_us ? (expires_us - now_us) / US_PER_MS : 0;
-    if (keep_ms > KEEP_MAX_MS)
-        keep_ms = KEEP_MAX_MS;
+    uint64_t keep_ms = entry_keep_ms(entry, now_us);
     if (!store_redis_is_up(s) || keep_ms == 0)
         return false;
     struct buf value = BUF_INIT;

@@ -1,5 +1,7 @@
 #include "weir/stats/ledger.h"
 
+#include "weir/stats/counters.h"
+
 static const struct ledger_part parts[] = {
 #define X(field, metric, help) {#field, metric, help, offsetof(struct ledger, field)},
     LEDGER_PARTS(X)
@@ -22,12 +24,6 @@ void ledger_free(struct ledger *ledger)
 #undef X
 }
 
-static void add(_Atomic uint64_t *counter, uint64_t n)
-{
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-                          memory_order_relaxed);
-}
-
 void ledger_record(struct ledger *ledger, const struct request_times *times)
 {
     histogram_record(&ledger->wait, times->wait_us);
@@ -35,8 +31,8 @@ void ledger_record(struct ledger *ledger, const struct request_times *times)
     histogram_record(&ledger->weir, times->weir_us);
     histogram_record(&ledger->total, times->wait_us + times->server_us + times->weir_us);
     if (times->is_hit) {
-        add(&ledger->hits, 1);
-        add(&ledger->saved_us, times->saved_us);
+        counter_bump(&ledger->hits);
+        counter_add(&ledger->saved_us, times->saved_us);
     } else {
         histogram_record(&ledger->server, times->server_us);
     }
@@ -47,8 +43,8 @@ void ledger_merge(struct ledger *into, const struct ledger *from)
 #define X(field, metric, help) histogram_merge(&into->field, &from->field);
     LEDGER_PARTS(X)
 #undef X
-    add(&into->saved_us, atomic_load_explicit(&from->saved_us, memory_order_relaxed));
-    add(&into->hits, atomic_load_explicit(&from->hits, memory_order_relaxed));
+    counter_add(&into->saved_us, atomic_load_explicit(&from->saved_us, memory_order_relaxed));
+    counter_add(&into->hits, atomic_load_explicit(&from->hits, memory_order_relaxed));
 }
 
 const struct ledger_part *ledger_parts(size_t *count)

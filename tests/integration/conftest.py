@@ -11,6 +11,7 @@ from harness.certificates import Certificates
 from harness.pooler import Pooler
 from harness.postgres import Postgres, make_tls_postgres
 from harness.redis import Redis
+from harness.redis_cluster import RedisCluster
 from harness.straight import Straight
 from harness.tap import Tap
 
@@ -92,6 +93,16 @@ def redis():
     server = Redis().start()
     yield server
     server.remove()
+
+
+@pytest.fixture
+def cluster():
+    """A Redis Cluster."""
+    made = RedisCluster()
+    try:
+        yield made.start()
+    finally:
+        made.remove()
 
 
 @pytest.fixture

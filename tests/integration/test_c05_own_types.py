@@ -24,13 +24,6 @@ READS = ["SELECT s FROM owned WHERE id = 1", "SELECT * FROM owned ORDER BY id", 
          "SELECT max(m), min(s), max(f::mood) FROM owned"]
 
 
-def same(cache, client, sql):
-    answer = client.query(sql)
-    assert not answer.errors, answer.errors
-    assert answer.texts == cache.direct(sql), sql
-    return answer.texts
-
-
 def kept(cache, client, sql):
     answer = cache.warm(lambda: client.query(sql), "from owned")
     assert not answer.errors and answer.texts == cache.direct(sql), sql
@@ -44,7 +37,7 @@ def test_c05_enums_and_domains_are_cached(cached):
     for sql in READS:
         assert value(cache.warm(lambda sql=sql: client.query(sql), "from owned")) == old[sql][0][0]
     writer.do("UPDATE owned SET m = 'sad', ms = '{happy}', s = 5, ss = 6, f = 'happy', l = '{2}'")
-    assert all(same(cache, client, sql) != old[sql] for sql in READS)
+    assert all(cache.same(client, sql) != old[sql] for sql in READS)
     for sql in READS:
         kept(cache, client, sql)
 
@@ -72,7 +65,7 @@ def test_c18_types_change_through_weir(cached, what):
     client, writer = cache.wire(), cache.wire()
     old = kept(cache, client, sql)
     writer.do(change)
-    assert same(cache, client, sql) != old
+    assert cache.same(client, sql) != old
 
 
 def test_c18_a_label_is_renamed_around_weir(cached):
@@ -84,7 +77,7 @@ def test_c18_a_label_is_renamed_around_weir(cached):
     cache.database.execute("ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'")
     until("the new label is seen", lambda: client.query(sql).texts != old, 10)
     for _ in range(3):
-        assert ("fine", "fine") in same(cache, client, sql)
+        assert ("fine", "fine") in cache.same(client, sql)
     kept(cache, client, sql)
 
 
@@ -107,10 +100,10 @@ def test_c05_code_of_users_behind_a_type(cached, database, what):
     database.execute(f"SET ROLE app; {TYPES} {FLAG} RESET ROLE; {make}")
     cache = cached()
     client, writer = cache.wire(), cache.wire()
-    cache.never_cached(lambda: same(cache, client, sql), "from owned", times=12)
-    old = same(cache, client, sql)
+    cache.never_cached(lambda: cache.same(client, sql), "from owned", times=12)
+    old = cache.same(client, sql)
     writer.do("UPDATE flag SET v = false")
-    assert same(cache, client, sql) != old
+    assert cache.same(client, sql) != old
 
 
 def test_c05_a_domain_with_a_function_of_users(cached):
@@ -124,8 +117,8 @@ def test_c05_a_domain_with_a_function_of_users(cached):
     for write in ("INSERT INTO owned VALUES (2, 3)", "SELECT 7::looked", "SELECT id::looked FROM owned"):
         old = cache.warm(lambda: client.query("SELECT n FROM seen"), "from seen").texts
         writer.do(write)
-        assert same(cache, client, "SELECT n FROM seen") != old
-        same(cache, client, "SELECT d FROM owned")
+        assert cache.same(client, "SELECT n FROM seen") != old
+        cache.same(client, "SELECT d FROM owned")
         cache.warm(lambda: client.query("SELECT n FROM seen"), "from seen")
 
 

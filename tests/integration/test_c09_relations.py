@@ -28,14 +28,6 @@ CREATE VIEW over_parents AS SELECT v FROM parents;
 """
 
 
-def same(cache, client, sql):
-    """The rows through Weir, which must be what PostgreSQL answers now."""
-    answer = client.query(sql)
-    assert not answer.errors, answer.errors
-    assert answer.texts == cache.direct(sql), sql
-    return answer.texts
-
-
 def kept(cache, client, sql):
     """The rows from the cache, which must be what PostgreSQL answers now."""
     hits = cache.counted("hits")
@@ -52,7 +44,7 @@ def check(cache, reads, writes):
     for write in writes:
         old = {sql: kept(cache, client, sql) for sql in reads}
         writer.do(write)
-        changed += sum(same(cache, client, sql) != old[sql] for sql in reads)
+        changed += sum(cache.same(client, sql) != old[sql] for sql in reads)
     assert changed >= len(writes), "the writes changed too little to prove anything"
     for sql in reads:
         kept(cache, client, sql)
@@ -81,7 +73,7 @@ def test_c09_views_on_two_workers(cached):
             kept(cache, client, sql)
         clients[turn % 4].do(f"UPDATE items SET v = 'turn {turn}' WHERE id = 1; UPDATE others SET what = 'turn {turn}' WHERE id = 2")
         for client in clients:
-            assert f"TURN {turn}" in str(same(cache, client, sql)) and f"turn {turn}" in str(same(cache, client, sql))
+            assert f"TURN {turn}" in str(cache.same(client, sql)) and f"turn {turn}" in str(cache.same(client, sql))
 
 
 def test_c09_materialized_views(cached, database):
@@ -92,17 +84,17 @@ def test_c09_materialized_views(cached, database):
         kept(cache, client, sql)
     writer.do("UPDATE items SET v = 'not yet' WHERE id = 1")
     for sql in reads:
-        assert "not yet" not in str(same(cache, client, sql))
+        assert "not yet" not in str(cache.same(client, sql))
     writer.do("CREATE UNIQUE INDEX ON kept (id)")
     for turn, refresh in enumerate(["REFRESH MATERIALIZED VIEW kept", "REFRESH MATERIALIZED VIEW CONCURRENTLY kept"] * 2):
         old = {sql: kept(cache, client, sql) for sql in reads}
         writer.do(f"UPDATE items SET v = 'turn {turn}' WHERE id = 1")
         writer.do(refresh)
         for sql in reads:
-            assert same(cache, client, sql) != old[sql]
+            assert cache.same(client, sql) != old[sql]
     writer.do("BEGIN; UPDATE items SET v = 'rolled back'; REFRESH MATERIALIZED VIEW kept; ROLLBACK")
     for sql in reads:
-        assert "rolled back" not in str(same(cache, client, sql))
+        assert "rolled back" not in str(cache.same(client, sql))
 
 
 def test_c09_partitions(cached):

@@ -5,20 +5,11 @@ import signal
 
 import pytest
 
-from harness.redis_cluster import ClusterNode, RedisCluster
+from harness.redis_cluster import ClusterNode
 from harness.wait import seconds, until
 from test_c21_redis import DOCS, SMALL, original, read_all
 
 pytestmark = pytest.mark.needs("cache")
-
-
-@pytest.fixture
-def cluster():
-    made = RedisCluster()
-    try:
-        yield made.start()
-    finally:
-        made.remove()
 
 
 @pytest.fixture

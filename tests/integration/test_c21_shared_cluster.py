@@ -7,33 +7,16 @@ import threading
 import pytest
 
 from harness.caching import ITEMS, value
-from harness.redis_cluster import RedisCluster
 from harness.wait import until
-from test_c21_c25_shared import Group, read, settled
+from test_c21_c25_shared import Group, pair, read, settled  # noqa: F401 (pair is a fixture)
 
 pytestmark = pytest.mark.needs("cache")
-
-
-@pytest.fixture
-def cluster():
-    made = RedisCluster()
-    try:
-        yield made.start()
-    finally:
-        made.remove()
 
 
 @pytest.fixture
 def group(new_pooler, database, cluster):
     database.execute(ITEMS, user="app")
     return Group(new_pooler, database, cluster)
-
-
-@pytest.fixture
-def pair(group):
-    first, second = group.add(is_ready=False), group.add(is_ready=False)
-    group.all_ready()
-    return first, second
 
 
 def ledger_slot(cluster):

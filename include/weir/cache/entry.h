@@ -58,6 +58,8 @@ const struct vector_item *entry_vector(const struct entry *e, size_t *count);
 bool entry_is_current(const struct entry *e);
 uint64_t entry_stored_us(const struct entry *e);
 uint64_t entry_expires_us(const struct entry *e);
+/* How long another store may keep it, a day at most; 0: it is over. */
+uint64_t entry_keep_ms(const struct entry *e, uint64_t now_us);
 uint64_t entry_cost_us(const struct entry *e);
 /* What the allocator keeps beside a block. */
 enum { ENTRY_BLOCK_OVERHEAD = sizeof(size_t) };

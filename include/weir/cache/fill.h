@@ -48,7 +48,6 @@ struct cache_wait {
     struct cache_answer answer; /* set before the mail is posted */
 };
 
-/* NULL when memory is out. The vector's numbers are not read yet. */
 static inline struct cache_values request_values(const struct cache_request *r)
 {
     return (struct cache_values){
@@ -60,6 +59,7 @@ static inline struct cache_values request_values(const struct cache_request *r)
     };
 }
 
+/* `row`: the one that is read, or NULL. NULL when memory is out. The vector's numbers are not read yet. */
 struct cache_fill *fill_new(struct cache_worker *w, const struct cache_request *r,
                             const struct entry_key *key, const struct verdict *verdict,
                             struct generation *row);

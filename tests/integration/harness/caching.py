@@ -68,6 +68,13 @@ class Cache:
         with direct_wire(self.database, user) as client:
             return client.query(sql).texts
 
+    def same(self, client, sql):
+        """The rows through Weir, which must be what PostgreSQL answers now."""
+        answer = client.query(sql)
+        assert not answer.errors, answer.errors
+        assert answer.texts == self.direct(sql), sql
+        return answer.texts
+
 
 def value(answer):
     """The first column of the first row of an answer that has no error."""
